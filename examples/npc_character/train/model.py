@@ -20,9 +20,9 @@ class Shape:
 
     vocab: int = 4096
     width: int = 256
-    layers: int = 7
+    layers: int = 6
     heads: int = 4
-    hidden: int = 704
+    hidden: int = 768
     context: int = 1024
     rope_base: float = 10000.0
     norm_eps: float = 1e-5
@@ -38,8 +38,8 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return (wide * self.weight).type_as(x)
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (wide * self.weight).to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
