@@ -102,7 +102,7 @@ label long_quiet_night:
             s "I was born on a night with no moon. My father looked out and named me after what he saw."
             jump quiet_questions
         "Did you always want to be the keeper?":
-            s "No. I wanted to be a rope maker and have Sundays. Then my father died, and it was getting dark."
+            s "No. I wanted to be a rope maker and have my evenings. Then my father died, and it was getting dark."
             s "Crake had chosen a man from the Salt House. He stopped to finish his dinner. When he got here, she was lit."
             s "That was eleven years ago. Nobody has found a way to ask me to leave."
             jump quiet_questions
