@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-RPY_NAME = re.compile(r'^\s*define\s+(\w+)\s*=\s*Character\(\s*_?\(?"([^"]+)"')
+RPY_NAME = re.compile(r"""^\s*define\s+(\w+)\s*=\s*Character\(\s*(?:_\()?["']([^"']+)["']""")
+RPY_CHOICE = re.compile(r'^\s+"((?:[^"\\]|\\.)*)"(?:\s+if\s.*)?:\s*$')
 RPY_SAY = re.compile(r'^\s*(\w+|"[^"]+")(?:\s+\w+)*\s+"((?:[^"\\]|\\.)*)"\s*$')
 SCRIPT_SAY = re.compile(r"^\s*(?:\[[^\]]*\]\s*)?([A-Z][\w' ]{0,24}):\s+(.+)$")
 SPEAKER_KEYS = ("speaker", "name", "who", "character", "from", "sender", "author")
@@ -38,11 +39,10 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
-def _rpy(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    names: dict[str, str] = {}
+def _rpy(lines: Iterable[str], names: dict[str, str]) -> Iterator[tuple[str, str]]:
     for line in lines:
-        if found := RPY_NAME.match(line):
-            names[found[1]] = found[2]
+        if found := RPY_CHOICE.match(line):
+            yield "Player", found[1]
         elif (found := RPY_SAY.match(line)) and found[1] not in RPY_WORDS:
             yield names.get(found[1], found[1].strip('"')), found[2]
 
@@ -53,10 +53,20 @@ def _record(record: dict[str, object]) -> tuple[str, str]:
     return speaker, next((str(low[key]) for key in TEXT_KEYS if low.get(key)), "")
 
 
-def _said(path: Path) -> Iterator[tuple[str, str]]:
+def _names(paths: Iterable[Path]) -> dict[str, str]:
+    """Ren'Py's short names for its characters; one script may define them for all the others."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
+            if match := RPY_NAME.match(line):
+                found[match[1]] = match[2]
+    return found
+
+
+def _said(path: Path, names: dict[str, str]) -> Iterator[tuple[str, str]]:
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".rpy":
-        yield from _rpy(text.splitlines())
+        yield from _rpy(text.splitlines(), names)
     elif path.suffix == ".jsonl":
         yield from (_record(json.loads(line)) for line in text.splitlines() if line.strip())
     elif path.suffix == ".csv":
@@ -70,11 +80,12 @@ def _said(path: Path) -> Iterator[tuple[str, str]]:
 def read(folder: Path) -> list[Line]:
     """Every line of every dump file under ``folder``, in the order of the files' names."""
     lines: list[Line] = []
+    names = _names(sorted(folder.rglob("*.rpy")))
     for path in sorted(folder.rglob("*")):
         if path.suffix not in (".rpy", ".jsonl", ".csv", ".txt"):
             continue
         before = ("", "")
-        for speaker, raw in _said(path):
+        for speaker, raw in _said(path, names):
             text = clean(raw)
             if speaker and text:
                 lines.append(Line(speaker, text, before[1] if before[0] != speaker else ""))
