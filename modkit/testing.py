@@ -1,4 +1,5 @@
-"""Public tools for testing mods and games without a model: scripted words, a clock moved by hand, frames by the dozen.
+"""Public tools for testing mods and games without a model: scripted words, a clock moved by hand, frames by
+the dozen.
 
     from modkit.testing import FakeEngine, load_mod, run_ticks
 
@@ -6,9 +7,9 @@
     host.emit("player_near", text="Good evening.")
     run_ticks(host, 60)
 
-A `FakeEngine` keeps the protocol of `modkit.Engine`, so an `NPC`, a host and a mod cannot tell it from one. It has no
-thread and no clock: its words advance by its own `tick()` alone, so the same test gives the same words in the same
-frames, every time. Everything here belongs to the thread that calls it.
+A `FakeEngine` keeps the protocol of `modkit.Engine`, so an `NPC`, a host and a mod cannot tell it from one.
+It has no thread and no clock: its words advance by its own `tick()` alone, so the same test gives the same
+words in the same frames, every time. Everything here belongs to the thread that calls it.
 """
 
 from __future__ import annotations
@@ -49,13 +50,16 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Move the clock on by `seconds`; a negative number raises `OptionError`."""
         if seconds < 0:
-            raise OptionError(f"A clock cannot go back: advance({seconds!r}) needs a number of seconds, 0 or more.")
+            raise OptionError(
+                f"A clock cannot go back: advance({seconds!r}) needs a number of seconds, 0 or more."
+            )
         self.now += seconds
 
 
 @dataclass(frozen=True)
 class FakeStats:
-    """The same names as the stats of a real stream; a word counts as a token, a tick as a hundredth of a second."""
+    """The same names as the stats of a real stream; a word counts as a token, a tick as a hundredth of a
+    second."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -66,7 +70,8 @@ class FakeStats:
 
 @dataclass(frozen=True)
 class FakeRequest:
-    """What the engine was asked: `messages` of a chat (or `prompt` of a generate) and the options as given."""
+    """What the engine was asked: `messages` of a chat (or `prompt` of a generate) and the options as
+    given."""
 
     messages: tuple[dict[str, Any], ...] = ()
     prompt: str | None = None
@@ -126,7 +131,8 @@ class FakeStream:
     def result(self, timeout: float | None = None) -> str:
         """Tick the engine until the stream is done and return its text; raises `error` when it failed.
 
-        A fake engine has no time, so `timeout` is counted in its ticks, a hundredth of a second each (default: 600 s).
+        A fake engine has no time, so `timeout` is counted in its ticks, a hundredth of a second each
+        (default: 600 s).
         """
         for _ in range(round((600.0 if timeout is None else timeout) * 100)):
             if self.done:
@@ -220,16 +226,19 @@ class _Suspend:
 class FakeEngine:
     """An engine that speaks a script.
 
-    `replies` are used one after another and start over when they run out; each is a text, an error to end with, or a
-    (text, error) pair that fails after the text. A function gets the `FakeRequest` and returns one of these.
-    `pace` is words per tick for each speaking stream (0.5: a word every other tick). `slots` streams speak at once,
-    the rest wait their turn (None: all of them). `loading` ticks pass before it is ready. What it was asked is kept
-    in `requests`. Callables given to `chat` and `background` run at once, in the caller's thread.
+    `replies` are used one after another and start over when they run out; each is a text, an error to end
+    with, or a (text, error) pair that fails after the text. A function gets the `FakeRequest` and returns one
+    of these. `pace` is words per tick for each speaking stream (0.5: a word every other tick). `slots`
+    streams speak at once, the rest wait their turn (None: all of them). `loading` ticks pass before it is
+    ready. What it was asked is kept in `requests`. Callables given to `chat` and `background` run at once, in
+    the caller's thread.
     """
 
     def __init__(
         self,
-        replies: Iterable[Reply] | Callable[[FakeRequest], Reply] = ("The lamp is lit, and the sea is quiet.",),
+        replies: Iterable[Reply] | Callable[[FakeRequest], Reply] = (
+            "The lamp is lit, and the sea is quiet.",
+        ),
         *,
         pace: float = 1.0,
         slots: int | None = None,
@@ -283,7 +292,8 @@ class FakeEngine:
         return self._submit(FakeRequest(prompt=prompt, options=options))
 
     def chat(self, messages: Sequence[Any] | Callable[[], Sequence[Any]], **options: Any) -> FakeStream:
-        """As `generate`. An error of the package raised by a callable ends the stream, as in a real engine."""
+        """As `generate`. An error of the package raised by a callable ends the stream, as in a real
+        engine."""
         try:
             given = messages() if callable(messages) else messages
         except ModkitError as error:
@@ -295,7 +305,8 @@ class FakeEngine:
         fn()
 
     def die(self, message: str = "The engine died on purpose.") -> None:
-        """Behave as if llama.cpp had failed an assertion: every stream ends with an error, `tick()` raises."""
+        """Behave as if llama.cpp had failed an assertion: every stream ends with an error, `tick()`
+        raises."""
         self._death = EngineDied(message)
         self._end_all(self._death)
 
