@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time as _time
+import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from threading import get_ident
@@ -243,6 +244,15 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        scripts = getattr(self, "_scripts", None)  # absent when the making of the host failed
+        if scripts:
+            warnings.warn(
+                "A Host with mods was forgotten; close() it, or use it in a with block.", ResourceWarning
+            )
+            for script in scripts.values():
+                script.close()
 
     # ---- inside ----
 
