@@ -249,7 +249,9 @@ class Host:
         scripts = getattr(self, "_scripts", None)  # absent when the making of the host failed
         if scripts:
             warnings.warn(
-                "A Host with mods was forgotten; close() it, or use it in a with block.", ResourceWarning
+                "A Host with mods was forgotten; close() it, or use it in a with block.",
+                ResourceWarning,
+                stacklevel=2,
             )
             for script in scripts.values():
                 script.close()
