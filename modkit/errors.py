@@ -1,0 +1,107 @@
+"""Every exception that modkit raises on purpose.
+
+ModkitError                 the root; catch this to catch them all
+├─ LibraryError             no usable llama.cpp: not found, too old, or an unknown struct layout
+├─ ModelError               the model file is missing, damaged, or not something llama.cpp can run
+├─ EngineError              the engine cannot do what was asked
+│  ├─ EngineDied            llama.cpp failed an assertion; this engine is dead, the process is not
+│  ├─ EngineClosed          the engine was closed before or while it was asked
+│  ├─ QueueFull             more requests are waiting than the engine accepts
+│  ├─ ContextOverflow       the prompt is longer than a slot's context
+│  └─ WrongThread           called from a thread other than the one that owns the engine
+├─ StreamTimeout            `Stream.result(timeout)` ran out of time (also a TimeoutError)
+├─ TemplateError            the chat template is broken or asks for something unsafe
+├─ OptionError              an argument is out of range or of the wrong type (also a ValueError)
+├─ DumpError                a dialogue dump could not be read
+├─ PersonaError             a .persona file is missing, damaged, or from another version
+├─ SaveError                a save file is damaged, from another version, or cannot be written
+└─ ModError                 a mod's manifest or script cannot be used
+
+Each message is one sentence that says what was wrong, where, and what to do. Bad input never
+raises anything else.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ContextOverflow",
+    "DumpError",
+    "EngineClosed",
+    "EngineDied",
+    "EngineError",
+    "LibraryError",
+    "ModError",
+    "ModelError",
+    "ModkitError",
+    "OptionError",
+    "PersonaError",
+    "QueueFull",
+    "SaveError",
+    "StreamTimeout",
+    "TemplateError",
+    "WrongThread",
+]
+
+
+class ModkitError(Exception):
+    """The root of the tree; never raised itself."""
+
+
+class LibraryError(ModkitError):
+    """No usable llama.cpp was found, or the one found is not safe to call."""
+
+
+class ModelError(ModkitError):
+    """A model file is missing, damaged, or not something this llama.cpp can run."""
+
+
+class EngineError(ModkitError):
+    """The engine cannot do what was asked."""
+
+
+class EngineDied(EngineError):
+    """llama.cpp failed an assertion. Its thread is parked for good; make a new engine."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed before, or while, it was asked."""
+
+
+class QueueFull(EngineError):
+    """More requests are waiting than the engine accepts; tick, or cancel some."""
+
+
+class ContextOverflow(EngineError):
+    """The prompt has more tokens than a slot's context holds."""
+
+
+class WrongThread(EngineError):
+    """Called from a thread that does not own the engine."""
+
+
+class StreamTimeout(ModkitError, TimeoutError):
+    """`Stream.result(timeout)` ran out of time; the stream goes on."""
+
+
+class TemplateError(ModkitError):
+    """The chat template is broken or asks for something unsafe."""
+
+
+class OptionError(ModkitError, ValueError):
+    """An argument is out of range or of the wrong type."""
+
+
+class DumpError(ModkitError):
+    """A dialogue dump could not be read."""
+
+
+class PersonaError(ModkitError):
+    """A .persona file is missing, damaged, or from another version."""
+
+
+class SaveError(ModkitError):
+    """A save file is damaged, from another version, or cannot be written."""
+
+
+class ModError(ModkitError):
+    """A mod's manifest or script cannot be used."""

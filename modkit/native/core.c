@@ -1,0 +1,377 @@
+#include "engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the function table ---- */
+
+#define MK_NAME(result, name, arguments) #name,
+static const char *const table_names[] = {MK_FUNCTIONS(MK_NAME)};
+#undef MK_NAME
+enum { TABLE_SIZE = sizeof table_names / sizeof *table_names };
+
+_Static_assert(sizeof(mk_table) == TABLE_SIZE * sizeof(void *), "the table is an array of pointers");
+
+const char *mk_table_name(int index) {
+    return index >= 0 && index < TABLE_SIZE ? table_names[index] : NULL;
+}
+
+int mk_table_set(mk_table *table, int index, void *function) {
+    if (index < 0 || index >= TABLE_SIZE) {
+        return -1;
+    }
+    memcpy((char *) table + (size_t) index * sizeof(void *), &function, sizeof function);
+    return 0;
+}
+
+size_t mk_table_size(void) {
+    return sizeof(mk_table);
+}
+
+/* ---- failed assertions ----
+ *
+ * ggml_abort() calls one callback for the whole process, on whatever thread failed: the worker, or a
+ * thread of the library's own pool that works for it. That thread must not return into code whose
+ * assumptions are broken, so it is parked for good and its engine declared dead. A failure on a thread
+ * that no engine is responsible for is not ours: the callback returns and the library aborts as ever.
+ */
+
+enum { MAX_ENGINES = 64 };
+static _Atomic(mk_engine *) engines[MAX_ENGINES];
+static MK_THREAD_LOCAL mk_engine *own_engine;      /* set on a worker */
+static MK_THREAD_LOCAL bool is_host;               /* set on a thread that ever submitted or drained */
+
+static void die(mk_engine *e, const char *message) {
+    uint32_t state = atomic_load(mk_state(e));
+    if (state == MK_DEAD) {
+        return;
+    }
+    snprintf(e->shared.death, sizeof e->shared.death, "%s", message);
+    atomic_store_explicit(mk_state(e), MK_DEAD, memory_order_release);
+    mk_semaphore_post(&e->ended);
+}
+
+static void on_failed_assertion(const char *message) {
+    bool ours = false;
+    if (own_engine != NULL) {
+        die(own_engine, message);
+        ours = true;
+    } else if (!is_host) {
+        for (int i = 0; i < MAX_ENGINES; i++) {
+            mk_engine *e = atomic_load(&engines[i]);
+            if (e != NULL && atomic_load(&e->in_library)) {
+                die(e, message);
+                ours = true;
+            }
+        }
+    }
+    if (ours) {
+        mk_park();
+    }
+}
+
+/* The same for a C++ exception that nobody caught. Handlers chain: other threads are not our business. */
+static void (*terminate_before)(void);
+
+static void on_terminate(void) {
+    if (own_engine != NULL) {
+        die(own_engine, "a C++ exception left llama.cpp");
+        mk_park();
+    }
+    if (terminate_before != NULL) {
+        terminate_before();
+    }
+    abort();
+}
+
+static void catch_exceptions(void *set_terminate) {
+    void (*(*set)(void (*)(void)))(void);
+    void (*before)(void);
+    memcpy(&set, &set_terminate, sizeof set);
+    before = set(on_terminate);
+    if (before != on_terminate) {
+        terminate_before = before;
+    }
+}
+
+static void on_log(int level, const char *text, void *unused) {
+    static MK_THREAD_LOCAL int last_level;
+    mk_engine *e = own_engine;
+    size_t size = strlen(text);
+    (void) unused;
+    if (level == 5) { /* GGML_LOG_LEVEL_CONT: goes on with the line before */
+        level = last_level;
+    }
+    last_level = level;
+    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r')) {
+        size--;
+    }
+    if (e == NULL || size == 0) {
+        return; /* a thread of the library's pool: it may not write into the worker's ring */
+    }
+    if (level == 4) {
+        snprintf(e->last_error, sizeof e->last_error, "%.*s", (int) size, text);
+    }
+    size = size > 1000 ? 1000 : size;
+    if (level >= e->config.log_level && mk_ring_free(&e->ring) > e->ring.capacity / 2) {
+        mk_put_array(&e->ring, 4);
+        mk_put_uint(&e->ring, 0);
+        mk_put_uint(&e->ring, MK_LOG);
+        mk_put_uint(&e->ring, (uint64_t) level);
+        mk_put_string(&e->ring, text, (uint32_t) size);
+        mk_ring_publish(&e->ring);
+    }
+}
+
+void *mk_quiet_log(void) {
+    void (*callback)(int, const char *, void *) = on_log;
+    void *address;
+    memcpy(&address, &callback, sizeof address);
+    return address;
+}
+
+void mk_library_enter(mk_engine *e) {
+    atomic_store(&e->in_library, true);
+}
+
+void mk_library_leave(mk_engine *e) {
+    atomic_store(&e->in_library, false);
+}
+
+/* ---- the command queue: the host writes, the worker reads ---- */
+
+static void wake(mk_engine *e) {
+    if (atomic_exchange(&e->sleeping, false)) {
+        mk_semaphore_post(&e->wake);
+    }
+}
+
+bool mk_queue_is_empty(mk_engine *e) {
+    return atomic_load(&e->queue_tail) == atomic_load(&e->queue_head);
+}
+
+static int push(mk_engine *e, mk_command command) {
+    uint32_t head = atomic_load_explicit(&e->queue_head, memory_order_relaxed);
+    /* half of the queue is kept for cancels, so that a request that got in can always be taken back */
+    uint32_t room = command.kind == MK_COMMAND_SUBMIT ? e->config.queue_length : 2 * e->config.queue_length;
+    is_host = true;
+    if (head - atomic_load_explicit(&e->queue_tail, memory_order_acquire) >= room) {
+        return -1;
+    }
+    e->queue[head & (2 * e->config.queue_length - 1)] = command;
+    atomic_store(&e->queue_head, head + 1);
+    wake(e);
+    return 0;
+}
+
+bool mk_next_command(mk_engine *e, mk_command *out) {
+    uint32_t tail = atomic_load_explicit(&e->queue_tail, memory_order_relaxed);
+    if (tail == atomic_load_explicit(&e->queue_head, memory_order_acquire)) {
+        return false;
+    }
+    *out = e->queue[tail & (2 * e->config.queue_length - 1)];
+    atomic_store_explicit(&e->queue_tail, tail + 1, memory_order_release);
+    return true;
+}
+
+/* Worker: sleeps until the host submits, cancels, drains, resumes or closes, as long as `idle` holds.
+ * The flag goes up before the last look, and the host takes it down after its change: one of the two
+ * always sees the other, so no wake-up is lost and none is left over. */
+void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *)) {
+    atomic_store(&e->sleeping, true);
+    if (idle(e) || !atomic_exchange(&e->sleeping, false)) {
+        mk_semaphore_wait(&e->wake);
+    }
+}
+
+/* ---- the host's side ---- */
+
+static size_t aligned(size_t n) {
+    return (n + 15) & ~(size_t) 15;
+}
+
+static mk_job *job_new(const mk_request *ask) {
+    size_t size = aligned(sizeof(mk_job)) + aligned((size_t) ask->n_segments * sizeof(mk_segment))
+                  + aligned((size_t) ask->n_stops * sizeof(mk_stop));
+    size_t at = size;
+    mk_job *job;
+    for (int32_t i = 0; i < ask->n_segments; i++) {
+        size += aligned((size_t) ask->segments[i].length * (ask->segments[i].kind == MK_TOKENS ? 4 : 1));
+    }
+    for (int32_t i = 0; i < ask->n_stops; i++) {
+        size += aligned((size_t) ask->stops[i].length);
+    }
+    job = malloc(size);
+    if (job == NULL) {
+        return NULL;
+    }
+    memset(job, 0, sizeof *job);
+    job->ask = *ask;
+    job->segments = (mk_segment *) ((char *) job + aligned(sizeof(mk_job)));
+    job->stops = (mk_stop *) ((char *) job->segments + aligned((size_t) ask->n_segments * sizeof(mk_segment)));
+    for (int32_t i = 0; i < ask->n_segments; i++) {
+        const mk_segment *s = &ask->segments[i];
+        size_t n = (size_t) s->length * (s->kind == MK_TOKENS ? 4 : 1);
+        if (n > 0) {
+            memcpy((char *) job + at, s->data, n);
+        }
+        job->segments[i] = (mk_segment){(char *) job + at, s->length, s->kind};
+        at += aligned(n);
+    }
+    for (int32_t i = 0; i < ask->n_stops; i++) {
+        memcpy((char *) job + at, ask->stops[i].data, (size_t) ask->stops[i].length);
+        job->stops[i] = (mk_stop){(char *) job + at, ask->stops[i].length};
+        at += aligned((size_t) ask->stops[i].length);
+    }
+    job->submitted = mk_now();
+    return job;
+}
+
+void mk_job_free(mk_job *job) {
+    free(job);
+}
+
+int mk_engine_submit(mk_engine *e, const mk_request *request) {
+    mk_job *job = job_new(request);
+    if (job == NULL) {
+        return -2;
+    }
+    if (push(e, (mk_command){MK_COMMAND_SUBMIT, request->id, job}) != 0) {
+        mk_job_free(job);
+        return -1;
+    }
+    return 0;
+}
+
+int mk_engine_cancel(mk_engine *e, uint64_t id) {
+    int result = push(e, (mk_command){MK_COMMAND_CANCEL, id, NULL});
+    if (result == 0 && atomic_load(&e->alone) == id) {
+        atomic_store(&e->abort_decode, true); /* nobody else loses work by it */
+    }
+    return result;
+}
+
+int mk_engine_fail_assertion(mk_engine *e) {
+    return push(e, (mk_command){MK_COMMAND_ASSERT, 0, NULL});
+}
+
+uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size) {
+    uint32_t n = mk_ring_take(&e->ring, data, size);
+    is_host = true;
+    wake(e);
+    return n;
+}
+
+void mk_engine_pause(mk_engine *e, bool paused) {
+    atomic_store(&e->paused, paused);
+    wake(e);
+}
+
+mk_shared *mk_engine_shared(mk_engine *e) {
+    return &e->shared;
+}
+
+const mk_info *mk_engine_info(mk_engine *e) {
+    return &e->info;
+}
+
+const char *mk_engine_death(mk_engine *e) {
+    return atomic_load_explicit(mk_state(e), memory_order_acquire) == MK_DEAD ? e->shared.death : NULL;
+}
+
+/* ---- life ---- */
+
+MK_THREAD_MAIN(worker_main, argument) {
+    mk_engine *e = argument;
+    own_engine = e;
+    mk_worker_run(e);
+    atomic_store_explicit(mk_state(e), MK_ENDED, memory_order_release);
+    own_engine = NULL;
+    mk_semaphore_post(&e->ended);
+    MK_THREAD_RETURN;
+}
+
+static void free_memory(mk_engine *e) {
+    mk_command command;
+    while (mk_next_command(e, &command)) {
+        mk_job_free(command.job);
+    }
+    mk_semaphore_free(&e->wake);
+    mk_semaphore_free(&e->ended);
+    free(e->ring.bytes);
+    free(e->chat_template);
+    free(e->queue);
+    free(e->path);
+    free(e);
+}
+
+static int enlist(mk_engine *e, bool in) {
+    for (int i = 0; i < MAX_ENGINES; i++) {
+        mk_engine *expected = in ? NULL : e;
+        if (atomic_compare_exchange_strong(&engines[i], &expected, in ? e : NULL)) {
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static void put_pointer(mk_blob *blob, int32_t at, const void *pointer) {
+    memcpy((char *) blob + at, pointer, sizeof(void *));
+}
+
+static void fill_callbacks(mk_engine *e) {
+    bool (*progress)(float, void *) = mk_on_progress;
+    bool (*abort_decode)(void *) = mk_on_abort_decode;
+    put_pointer(&e->config.model_params, e->config.at_progress, &progress);
+    put_pointer(&e->config.model_params, e->config.at_progress_data, &e);
+    put_pointer(&e->config.context_params, e->config.at_abort, &abort_decode);
+    put_pointer(&e->config.context_params, e->config.at_abort_data, &e);
+}
+
+mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {
+    mk_engine *e = calloc(1, sizeof *e);
+    if (e == NULL || mk_semaphore_init(&e->wake) != 0 || mk_semaphore_init(&e->ended) != 0) {
+        free(e);
+        return NULL;
+    }
+    e->table = *table;
+    e->config = *config;
+    e->path = malloc(strlen(config->model_path) + 1);
+    e->queue = calloc(2 * (size_t) config->queue_length, sizeof *e->queue);
+    e->ring.bytes = malloc(config->ring_bytes);
+    e->ring.capacity = config->ring_bytes;
+    e->ring.head = (_Atomic uint64_t *) &e->shared.head;
+    e->ring.tail = (_Atomic uint64_t *) &e->shared.tail;
+    if (e->path == NULL || e->queue == NULL || e->ring.bytes == NULL || enlist(e, true) != 0) {
+        free_memory(e);
+        return NULL;
+    }
+    strcpy(e->path, config->model_path);
+    fill_callbacks(e);
+    e->table.ggml_set_abort_callback(on_failed_assertion);
+    e->table.llama_log_set(on_log, NULL);
+    if (config->set_terminate != NULL) {
+        catch_exceptions(config->set_terminate);
+    }
+    if (mk_thread_start(&e->thread, worker_main, e) != 0) {
+        enlist(e, false);
+        free_memory(e);
+        return NULL;
+    }
+    return e;
+}
+
+void mk_engine_close(mk_engine *e) {
+    atomic_store(&e->closing, true);
+    atomic_store(&e->abort_decode, true);
+    wake(e);
+    mk_semaphore_wait(&e->ended); /* the worker has ended, or was parked: joining that one would hang */
+    enlist(e, false);
+    if (atomic_load(mk_state(e)) == MK_DEAD) {
+        mk_thread_detach(e->thread);
+        return;
+    }
+    mk_thread_join(e->thread);
+    free_memory(e);
+}

@@ -1,0 +1,210 @@
+/* The worker: one OS thread per engine that alone calls llama.cpp and never takes Python's lock.
+ *
+ * Who may call what, from where:
+ *   - the host's thread (one thread, always the same): every mk_engine_* function;
+ *   - the worker: everything in the function table, and the producing side of the ring.
+ * What blocks: mk_engine_close() alone (it joins the worker). Everything else only copies memory.
+ * Who owns what: the engine owns all it is given, because it copies; the table and the library behind
+ * it must outlive the engine.
+ *
+ * Nothing here includes Python.h or a header of llama.cpp, so a C test can drive it with a scripted
+ * library, and a C host could link it. Parameter structs of llama.cpp travel as opaque blobs that the
+ * caller filled after checking their layout.
+ */
+#ifndef MK_CORE_H
+#define MK_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- llama.cpp as the worker sees it ---- */
+
+/* Larger than any params struct in use. Passing more bytes than the callee's own struct is safe where
+ * structs of this size travel by reference or wholly in memory: x86-64 System V, Windows x64, AArch64. */
+typedef struct mk_blob {
+    uint64_t bytes[64];
+} mk_blob;
+
+/* llama_batch, the one struct whose fields the worker touches (checked by modkit.native.layout). */
+typedef struct mk_batch {
+    int32_t n_tokens;
+    int32_t *token;
+    float *embd;
+    int32_t *pos;
+    int32_t *n_seq_id;
+    int32_t **seq_id;
+    int8_t *logits;
+} mk_batch;
+
+typedef struct mk_chain_params {
+    bool no_perf;
+} mk_chain_params;
+
+/* X(result, name, arguments): the functions the worker needs, each a pointer in mk_table. */
+#define MK_FUNCTIONS(X)                                                                                                \
+    X(void *, llama_model_load_from_file, (const char *, mk_blob))                                                     \
+    X(void, llama_model_free, (void *) )                                                                               \
+    X(void *, llama_init_from_model, (void *, mk_blob))                                                                \
+    X(void, llama_free, (void *) )                                                                                     \
+    X(const void *, llama_model_get_vocab, (const void *) )                                                            \
+    X(void *, llama_get_memory, (const void *) )                                                                       \
+    X(int32_t, llama_model_n_ctx_train, (const void *) )                                                               \
+    X(int32_t, llama_model_n_layer, (const void *) )                                                                   \
+    X(int32_t, llama_model_n_embd, (const void *) )                                                                    \
+    X(uint64_t, llama_model_size, (const void *) )                                                                     \
+    X(uint64_t, llama_model_n_params, (const void *) )                                                                 \
+    X(int32_t, llama_model_desc, (const void *, char *, size_t))                                                       \
+    X(int32_t, llama_model_meta_val_str, (const void *, const char *, char *, size_t))                                 \
+    X(const char *, llama_model_chat_template, (const void *, const char *) )                                          \
+    X(bool, llama_model_has_encoder, (const void *) )                                                                  \
+    X(bool, llama_model_has_decoder, (const void *) )                                                                  \
+    X(uint32_t, llama_n_ctx, (const void *) )                                                                          \
+    X(uint32_t, llama_n_batch, (const void *) )                                                                        \
+    X(int, llama_vocab_type, (const void *) )                                                                          \
+    X(int32_t, llama_vocab_n_tokens, (const void *) )                                                                  \
+    X(const char *, llama_vocab_get_text, (const void *, int32_t))                                                     \
+    X(int32_t, llama_vocab_bos, (const void *) )                                                                       \
+    X(int32_t, llama_vocab_eos, (const void *) )                                                                       \
+    X(int32_t, llama_vocab_eot, (const void *) )                                                                       \
+    X(bool, llama_vocab_get_add_bos, (const void *) )                                                                  \
+    X(bool, llama_vocab_is_eog, (const void *, int32_t))                                                               \
+    X(int32_t, llama_tokenize, (const void *, const char *, int32_t, int32_t *, int32_t, bool, bool))                  \
+    X(int32_t, llama_token_to_piece, (const void *, int32_t, char *, int32_t, int32_t, bool))                          \
+    X(int32_t, llama_decode, (void *, mk_batch))                                                                       \
+    X(bool, llama_memory_seq_rm, (void *, int32_t, int32_t, int32_t))                                                  \
+    X(void, llama_memory_clear, (void *, bool))                                                                        \
+    X(void *, llama_sampler_chain_init, (mk_chain_params))                                                             \
+    X(void, llama_sampler_chain_add, (void *, void *) )                                                                \
+    X(void *, llama_sampler_init_greedy, (void) )                                                                      \
+    X(void *, llama_sampler_init_dist, (uint32_t))                                                                     \
+    X(void *, llama_sampler_init_top_k, (int32_t))                                                                     \
+    X(void *, llama_sampler_init_top_p, (float, size_t))                                                               \
+    X(void *, llama_sampler_init_min_p, (float, size_t))                                                               \
+    X(void *, llama_sampler_init_temp, (float))                                                                        \
+    X(void *, llama_sampler_init_penalties, (int32_t, int32_t, float, float, float))                                   \
+    X(int32_t, llama_sampler_sample, (void *, void *, int32_t))                                                        \
+    X(void, llama_sampler_free, (void *) )                                                                             \
+    X(void *, ggml_set_abort_callback, (void (*)(const char *)))                                                       \
+    X(void, llama_log_set, (void (*)(int, const char *, void *), void *) )                                             \
+    X(void, ggml_abort, (const char *, int, const char *, ...))
+
+#define MK_MEMBER(result, name, arguments) result(*name) arguments;
+typedef struct mk_table {
+    MK_FUNCTIONS(MK_MEMBER)
+} mk_table;
+#undef MK_MEMBER
+
+/* The table's entries by index, so that a caller fills it by name; NULL past the end. */
+const char *mk_table_name(int index);
+int mk_table_set(mk_table *table, int index, void *function);
+size_t mk_table_size(void);
+
+/* A log callback (for llama_log_set) that says nothing outside the workers: until the first engine. */
+void *mk_quiet_log(void);
+
+/* ---- what the worker says ---- */
+
+/* Events are msgpack arrays [request, kind, …] in the ring; request 0 is the engine itself. */
+enum {
+    MK_LOADED = 1,    /* [0, 1]: mk_engine_info() is complete from now on */
+    MK_FAILED = 2,    /* [0, 2, reason]: the model could not be loaded; the worker has ended */
+    MK_STARTED = 3,   /* [id, 3, prompt tokens, of them already in the KV cache] */
+    MK_TOKEN = 4,     /* [id, 4, token, text]: text is what may be shown by now, often empty */
+    MK_DONE = 5,      /* [id, 5, finish, generated tokens, s from submit to first token, s from then on, text] */
+    MK_ERROR = 6,     /* [id, 6, code, reason]: the stream is over */
+    MK_LOG = 7,       /* [0, 7, ggml level, line] */
+};
+enum { MK_FINISH_STOP = 0, MK_FINISH_LENGTH = 1, MK_FINISH_CANCELLED = 2, MK_FINISH_STOP_STRING = 3 };
+enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4 };
+enum { MK_LOADING = 0, MK_READY = 1, MK_ENDED = 2, MK_DEAD = 3 };
+
+/* Read by the host through a buffer, without a call: a tick with no news costs two loads. */
+typedef struct mk_shared {
+    uint64_t head;    /* bytes of events ever written */
+    uint64_t pad0[7];
+    uint64_t tail;    /* bytes of events ever read */
+    uint64_t pad1[7];
+    uint32_t state;   /* MK_LOADING … MK_DEAD */
+    float progress;   /* of loading, 0 to 1 */
+    uint64_t decoded; /* tokens decoded ever, prefill included */
+    uint64_t steps;   /* llama_decode calls ever */
+    char death[512];  /* why the state is MK_DEAD */
+} mk_shared;
+
+/* Complete once MK_LOADED was read; the strings live as long as the engine. */
+typedef struct mk_info {
+    int32_t n_vocab, n_ctx_train, n_layer, n_embd, vocab_type;
+    uint32_t context; /* tokens a slot really has */
+    uint64_t n_params, model_bytes;
+    bool add_bos;
+    char name[128], description[128], bos[64], eos[64];
+    const char *chat_template; /* NULL when the model has none */
+} mk_info;
+
+/* ---- what the host asks ---- */
+
+typedef struct mk_config {
+    const char *model_path; /* UTF-8 */
+    mk_blob model_params, context_params;
+    uint32_t slots, context;    /* sequences, and tokens for each */
+    uint32_t ring_bytes;        /* a power of two, at least 4096 */
+    uint32_t queue_length;      /* requests that may wait, a power of two */
+    double slice_seconds;       /* how long a decode with prefill may take while others speak */
+    double slice_seconds_alone; /* and while nobody does; such a decode is aborted by a cancel */
+    int log_level;              /* lowest ggml level to hand on: 1 debug … 4 error; 5 none */
+    uint64_t vram_budget;       /* bytes; 0 for none */
+    /* Where these fields lie in the blobs, in bytes: the worker fills them in. */
+    int32_t at_gpu_layers, at_progress, at_progress_data, at_abort, at_abort_data;
+    /* std::set_terminate of the C++ runtime behind the library, or NULL: a C++ exception that leaves
+     * the library on the worker's thread then ends the engine instead of the process. */
+    void *set_terminate;
+} mk_config;
+
+enum { MK_TEXT = 0, MK_TEMPLATE = 1, MK_TOKENS = 2 };
+
+/* A piece of a prompt. Only MK_TEMPLATE text may name special tokens; MK_TEXT is data. */
+typedef struct mk_segment {
+    const void *data; /* UTF-8 bytes, or int32 token ids */
+    int32_t length;   /* bytes, or tokens */
+    int32_t kind;
+} mk_segment;
+
+typedef struct mk_request {
+    uint64_t id; /* > 0, never used twice */
+    const mk_segment *segments;
+    int32_t n_segments;
+    const mk_segment *stops; /* MK_TEXT */
+    int32_t n_stops;
+    int32_t max_tokens;
+    bool add_bos;    /* begin with the tokens that the vocabulary asks for (BOS) */
+    bool trim_start; /* drop white space at the beginning of the reply */
+    float temperature, top_p, min_p; /* temperature <= 0: greedy */
+    int32_t top_k;
+    float repeat_penalty, frequency_penalty, presence_penalty;
+    int32_t repeat_last_n;
+    uint32_t seed;
+} mk_request;
+
+typedef struct mk_engine mk_engine;
+
+/* NULL when memory or threads are out. The worker starts at once and loads the model. */
+mk_engine *mk_engine_new(const mk_table *table, const mk_config *config);
+mk_shared *mk_engine_shared(mk_engine *e);
+const mk_info *mk_engine_info(mk_engine *e);
+/* Why the engine died, or NULL while it lives. */
+const char *mk_engine_death(mk_engine *e);
+/* 0; -1 when the queue is full; -2 when memory is out. Copies everything. */
+int mk_engine_submit(mk_engine *e, const mk_request *request);
+/* 0; -1 when the queue is full. Cancelling what is over does nothing. */
+int mk_engine_cancel(mk_engine *e, uint64_t id);
+/* Copies at most `size` bytes of events out; they may end inside a record. */
+uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size);
+void mk_engine_pause(mk_engine *e, bool paused);
+/* Ends the worker (a decode or a load under way is aborted), waits for it, frees everything. A dead
+ * engine's memory is left alone, because its parked thread may still point into it. */
+void mk_engine_close(mk_engine *e);
+/* For tests: makes the worker fail an assertion of llama.cpp. */
+int mk_engine_fail_assertion(mk_engine *e);
+
+#endif

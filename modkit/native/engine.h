@@ -1,0 +1,101 @@
+/* The engine's inside, shared by core.c (the host's side, life and death) and worker.c (the loop).
+ *
+ * Three kinds of fields: written once before the worker starts; the worker's own; and the few that
+ * both sides touch, all of them atomic. Nothing is guarded by a lock.
+ */
+#ifndef MK_ENGINE_H
+#define MK_ENGINE_H
+
+#include "core.h"
+#include "platform.h"
+#include "ring.h"
+#include "text.h"
+
+enum { MK_COMMAND_SUBMIT = 1, MK_COMMAND_CANCEL = 2, MK_COMMAND_ASSERT = 3 };
+
+/* A request as the queue carries it: one block of memory, everything copied behind the struct.
+ * Owner: the host until it is in the queue, then the worker, which frees it. */
+typedef struct mk_job {
+    struct mk_job *next; /* in the worker's waiting list */
+    mk_request ask;
+    mk_segment *segments;
+    mk_stop *stops;
+    double submitted;
+} mk_job;
+
+typedef struct mk_command {
+    int kind;
+    uint64_t id;
+    mk_job *job;
+} mk_command;
+
+/* One sequence of the context and the stream that speaks in it, if any.
+ * tokens[0 .. n_done) are in the KV cache; tokens[n_done .. n_tokens) wait to be decoded. While a
+ * reply is generated that is always exactly one token. */
+typedef struct mk_slot {
+    int32_t seq;
+    int32_t *tokens; /* room for `context` */
+    int32_t n_tokens, n_done;
+    mk_job *job; /* NULL: idle, the cache is kept for whoever comes with the same beginning */
+    void *sampler;
+    mk_text text;
+    int32_t n_generated;
+    int32_t output; /* index of its logits in the batch, -1 when it has none */
+    double first_token;
+    uint64_t last_used;
+} mk_slot;
+
+struct mk_engine {
+    /* written before the worker starts */
+    mk_table table;
+    mk_config config;
+    char *path;
+    mk_thread thread;
+    mk_semaphore wake, ended;
+    mk_shared shared; /* head, tail and state are atomic, see below */
+    mk_command *queue;
+
+    /* both sides */
+    _Atomic uint32_t queue_head, queue_tail; /* host writes at head, worker reads at tail */
+    _Atomic bool closing, paused, abort_decode, sleeping;
+    _Atomic bool in_library;     /* the worker is inside a call of llama.cpp */
+    _Atomic uint64_t alone;      /* the request whose prefill is the whole batch, or 0 */
+
+    /* the worker's own */
+    mk_ring ring; /* the consumer uses only `bytes`, `capacity` and the atomics */
+    mk_info info;
+    char *chat_template;
+    void *model, *context, *memory;
+    const void *vocab;
+    mk_slot *slots;
+    mk_batch batch;
+    int32_t batch_room;
+    mk_job *waiting, *waiting_last;
+    double seconds_per_token; /* of prefill, learned; 0 before the first */
+    uint64_t clock;           /* for last_used */
+    uint32_t record_room;     /* the most ring space that one slot's step can take */
+    char last_error[200];     /* what llama.cpp logged last at level error */
+};
+
+/* The three fields of mk_shared that two threads touch. */
+static inline _Atomic uint32_t *mk_state(mk_engine *e) {
+    return (_Atomic uint32_t *) &e->shared.state;
+}
+
+/* core.c, for the worker */
+bool mk_next_command(mk_engine *e, mk_command *out);
+bool mk_queue_is_empty(mk_engine *e);
+void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *));
+void mk_job_free(mk_job *job);
+void mk_library_enter(mk_engine *e);
+void mk_library_leave(mk_engine *e);
+
+/* worker.c: returns when the engine closes */
+void mk_worker_loop(mk_engine *e);
+
+/* load.c */
+void mk_worker_run(mk_engine *e);
+bool mk_on_progress(float progress, void *engine);
+bool mk_on_abort_decode(void *engine);
+
+#endif

@@ -1,0 +1,25 @@
+/* A look at a GGUF header before llama.cpp sees the file.
+ *
+ * llama.cpp refuses many damaged files by itself, but some make it fail an assertion, divide by
+ * zero or read past an array. This reader walks the header with every length checked against the
+ * file, and checks the few values that llama.cpp trusts. It allocates nothing that the file asks
+ * for. Called by the worker, before loading. Format: ggml/docs/gguf.md of llama.cpp, versions 2, 3.
+ */
+#ifndef MK_GGUF_H
+#define MK_GGUF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mk_gguf {
+    uint64_t file_bytes, n_tensors, n_values;
+    uint32_t version, alignment;
+    uint64_t n_layer, n_vocab, n_embd, n_head, n_head_kv, context_length;
+    char architecture[64];
+    char error[256]; /* empty when the header is good; a reason otherwise, without the path */
+} mk_gguf;
+
+/* 0 when the header is good, -1 otherwise (the reason is in `out->error`). `path` is UTF-8. */
+int mk_gguf_read(const char *path, mk_gguf *out);
+
+#endif

@@ -1,0 +1,149 @@
+/* Threads, semaphore, clock and thread-local storage on Linux, macOS and Windows.
+ *
+ * Everything that differs between systems is here and nowhere else. Atomics are C11 <stdatomic.h>
+ * (MSVC: /std:c11 /experimental:c11atomics). The semaphore is the only thing that ever sleeps, and
+ * posting one never blocks: that is what lets the game's thread wake the worker inside a frame.
+ */
+#ifndef MK_PLATFORM_H
+#define MK_PLATFORM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#  define WIN32_LEAN_AND_MEAN
+#  include <windows.h>
+#  include <process.h>
+#  define MK_THREAD_LOCAL __declspec(thread)
+typedef HANDLE mk_thread;
+typedef HANDLE mk_semaphore;
+#else
+#  include <errno.h>
+#  include <pthread.h>
+#  include <time.h>
+#  define MK_THREAD_LOCAL _Thread_local
+typedef pthread_t mk_thread;
+#  if defined(__APPLE__)
+#    include <dispatch/dispatch.h>
+typedef dispatch_semaphore_t mk_semaphore;
+#  else
+#    include <semaphore.h>
+typedef sem_t mk_semaphore;
+#  endif
+#endif
+
+/* Seconds on a clock that never goes back. */
+static inline double mk_now(void) {
+#if defined(_WIN32)
+    LARGE_INTEGER ticks, frequency;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&frequency);
+    return (double) ticks.QuadPart / (double) frequency.QuadPart;
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+#endif
+}
+
+/* Sleeps the calling thread for good; used to park a thread that must never return. */
+static inline void mk_park(void) {
+    for (;;) {
+#if defined(_WIN32)
+        Sleep(INFINITE);
+#else
+        struct timespec hour = {3600, 0};
+        nanosleep(&hour, NULL);
+#endif
+    }
+}
+
+static inline int mk_semaphore_init(mk_semaphore *s) {
+#if defined(_WIN32)
+    *s = CreateSemaphoreW(NULL, 0, 0x7fffffff, NULL);
+    return *s == NULL ? -1 : 0;
+#elif defined(__APPLE__)
+    *s = dispatch_semaphore_create(0);
+    return *s == NULL ? -1 : 0;
+#else
+    return sem_init(s, 0, 0);
+#endif
+}
+
+static inline void mk_semaphore_free(mk_semaphore *s) {
+#if defined(_WIN32)
+    CloseHandle(*s);
+#elif defined(__APPLE__)
+    dispatch_release(*s);
+#else
+    sem_destroy(s);
+#endif
+}
+
+/* Never blocks. */
+static inline void mk_semaphore_post(mk_semaphore *s) {
+#if defined(_WIN32)
+    ReleaseSemaphore(*s, 1, NULL);
+#elif defined(__APPLE__)
+    dispatch_semaphore_signal(*s);
+#else
+    sem_post(s);
+#endif
+}
+
+static inline void mk_semaphore_wait(mk_semaphore *s) {
+#if defined(_WIN32)
+    WaitForSingleObject(*s, INFINITE);
+#elif defined(__APPLE__)
+    dispatch_semaphore_wait(*s, DISPATCH_TIME_FOREVER);
+#else
+    while (sem_wait(s) != 0 && errno == EINTR) {
+    }
+#endif
+}
+
+#if defined(_WIN32)
+typedef unsigned(__stdcall *mk_thread_main)(void *);
+#  define MK_THREAD_MAIN(name, argument) static unsigned __stdcall name(void *argument)
+#  define MK_THREAD_RETURN return 0
+#else
+typedef void *(*mk_thread_main)(void *);
+#  define MK_THREAD_MAIN(name, argument) static void *name(void *argument)
+#  define MK_THREAD_RETURN return NULL
+#endif
+
+static inline int mk_thread_start(mk_thread *thread, mk_thread_main entry, void *argument) {
+#if defined(_WIN32)
+    *thread = (HANDLE) _beginthreadex(NULL, 0, entry, argument, 0, NULL);
+    return *thread == NULL ? -1 : 0;
+#else
+    /* llama.cpp's graph building wants more stack than macOS gives a second thread (512 KiB). */
+    pthread_attr_t attributes;
+    int result;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 8u << 20);
+    result = pthread_create(thread, &attributes, entry, argument);
+    pthread_attr_destroy(&attributes);
+    return result;
+#endif
+}
+
+static inline void mk_thread_join(mk_thread thread) {
+#if defined(_WIN32)
+    WaitForSingleObject(thread, INFINITE);
+    CloseHandle(thread);
+#else
+    pthread_join(thread, NULL);
+#endif
+}
+
+static inline void mk_thread_detach(mk_thread thread) {
+#if defined(_WIN32)
+    CloseHandle(thread);
+#else
+    pthread_detach(thread);
+#endif
+}
+
+#endif
