@@ -1,0 +1,12 @@
+"""Engines and streams: submit, tick, take. The door of the room; what is behind it may move.
+
+`Engine` runs llama.cpp in this process. `AnyEngine` is the face it shares with engines elsewhere.
+"""
+
+from modkit.engine.chat import Chat
+from modkit.engine.engine import Engine
+from modkit.native.sampling import Options
+from modkit.engine.protocol import AnyEngine, Message
+from modkit.engine.stream import Stats, Stream
+
+__all__ = ["AnyEngine", "Chat", "Engine", "Message", "Options", "Stats", "Stream"]

@@ -1,0 +1,397 @@
+"""The engine in this process: a model, a C worker, and the streams that come out of it.
+
+The thread that makes an Engine owns it: submit, tick, cancel and close belong to that thread (another
+one gets WrongThread). Nothing here blocks except close(), which joins the worker within milliseconds.
+A tick with no news makes no C call: it compares one number in shared memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from modkit.engine.helper import Helper
+from modkit.native.sampling import Options
+from modkit.engine.protocol import Message
+from modkit.engine.stream import Stream
+from modkit.engine.template import ChatTemplate, Segment, check_messages
+from modkit.errors import (
+    ContextOverflow,
+    EngineClosed,
+    EngineDied,
+    EngineError,
+    ModelError,
+    ModkitError,
+    OptionError,
+    QueueFull,
+    WrongThread,
+)
+from modkit.native.settings import Settings, configure
+from modkit.native.worker import MAX_WAITING, Worker, WorkerState
+
+__all__ = ["Engine"]
+
+log = logging.getLogger("modkit.engine")
+llama_log = logging.getLogger("modkit.llama")
+
+_FINISH = ("stop", "length", "cancelled", "stop")
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_ERRORS: dict[int, type[ModkitError]] = {Worker.CODE_OVERFLOW: ContextOverflow}
+
+
+class Engine:
+    """A language model inside this process, ticked by the game's loop.
+
+    model: path of a GGUF file. context: tokens that each conversation may have. slots: conversations
+    that can be spoken in at once. threads: CPU threads to compute with (None: half the cores, so that
+    the game keeps the other half). gpu_layers: how many layers go to the GPU: a number, "all", or
+    "auto" (all when there is a GPU and no budget). vram_budget: bytes or "4GiB"; "auto" then takes as
+    many layers as fit. library: a llama.cpp file or folder (None: see modkit.native.find).
+
+    Returns at once; the file is read on the worker. Raises LibraryError or OptionError; what is wrong
+    with the file comes out of tick() as ModelError.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        context: int = 4096,
+        slots: int = 1,
+        threads: int | None = None,
+        gpu_layers: int | str = "auto",
+        vram_budget: int | str | None = None,
+        *,
+        library: str | os.PathLike[str] | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        self.path = Path(model)
+        self.name = ""
+        self.context = context
+        self._thread = threading.get_ident()
+        self._streams: dict[int, Stream] = {}
+        self._next_id = 1
+        self._template = ChatTemplate(chat_template)
+        self._own_template = chat_template is not None
+        self._early: deque[tuple[Stream, Sequence[Message], Options]] = deque()
+        self._prepared: deque[Callable[[], None]] = deque()
+        self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
+        self._helper = Helper("modkit-helper")
+        self._failure: ModkitError | None = None
+        self._raised = False
+        self._closed = False
+        settings = Settings(context, slots, threads, gpu_layers, vram_budget)
+        self._worker: Worker = configure(self.path, settings, library, llama_log.getEffectiveLevel())
+        self.library = self._worker.library
+        _open_engines.add(self)
+
+    # ---- state ----
+
+    @property
+    def loading(self) -> bool:
+        """True until the model is ready or has failed; tick() says which."""
+        return not self._closed and self._failure is None and not self.ready
+
+    @property
+    def ready(self) -> bool:
+        """True while the engine can speak."""
+        return self._worker.info is not None and self._failure is None and not self._closed
+
+    @property
+    def progress(self) -> float:
+        """Of loading, 0.0 to 1.0."""
+        return self._worker.progress
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the model is: name, description, vocab, context_train, layers, parameters, bytes… Empty until ready."""
+        return dict(self._worker.info or {})
+
+    # ---- the frame's side ----
+
+    def tick(self) -> None:
+        """Hands over what has arrived since the last tick. Call it once a frame; it never waits.
+
+        Raises ModelError when the model could not be loaded and EngineDied when llama.cpp failed an
+        assertion, each once; all streams have ended with that error by then, and later ticks do nothing.
+        """
+        self._check_thread()
+        if self._prepared:
+            self._run_prepared()
+        worker = self._worker
+        if worker.has_news():
+            self._read(worker.drain())
+        if worker.state_changed() and self._failure is None and not self._closed and worker.state() is WorkerState.DEAD:
+            self._die(worker.death())
+        if self._failure is not None and not self._raised:
+            self._raised = True
+            raise self._failure
+
+    def _read(self, data: memoryview) -> None:
+        self._unpacker.feed(data)
+        streams = self._streams
+        for event in self._unpacker:
+            kind = event[1]
+            if kind == Worker.TOKEN:
+                stream = streams.get(event[0])
+                if stream is not None:
+                    stream._feed(event[3], event[2])
+            elif event[0] == 0:
+                self._own_event(kind, event)
+            else:
+                self._stream_event(streams, kind, event)
+
+    def _stream_event(self, streams: dict[int, Stream], kind: int, event: list[Any]) -> None:
+        if kind == Worker.STARTED:
+            stream = streams.get(event[0])
+            if stream is not None:
+                stream._started(event[2], event[3])
+            return
+        stream = streams.pop(event[0], None)
+        if stream is None:
+            return
+        if kind == Worker.ERROR:
+            error = _ERRORS.get(event[2], EngineError)
+            stream._end("error", error(event[3]))
+            return
+        finish, generated, first, rest, text = event[2:]
+        stream._feed(text)
+        stream.stats.generated_tokens = generated
+        stream.stats.time_to_first_token = first
+        stream.stats.tokens_per_second = (generated - 1) / rest if generated > 1 and rest > 0 else 0.0
+        stream._end(_FINISH[finish], keep_tokens=finish != Worker.STOP_STRING)
+
+    def _own_event(self, kind: int, event: list[Any]) -> None:
+        if kind == Worker.LOG:
+            llama_log.log({1: 10, 2: 20, 3: 30, 4: 40}.get(event[2], 10), "%s", event[3])
+        elif kind == Worker.LOADED:
+            info = self._worker.loaded()
+            self.name = info["name"] or self.path.stem
+            self.context = info["context"]
+            if not self._own_template:
+                self._template = ChatTemplate(info["chat_template"], info["bos"], info["eos"])
+            self._helper.run(self._warm_template)
+            while self._early:
+                stream, messages, options = self._early.popleft()
+                if stream.finish is None:
+                    self._submit_chat(stream, messages, options)
+        elif kind == Worker.FAILED:
+            self._fail(ModelError(f"{self.path} cannot be loaded: {event[2]}"))
+
+    def _warm_template(self) -> None:
+        try:
+            self._template.compile()
+        except ModkitError as error:
+            log.warning("%s: %s; chat() will say so", self.path.name, error)
+
+    def _die(self, message: str) -> None:
+        if self._worker.info is None:
+            self._fail(ModelError(f"{self.path} cannot be loaded: llama.cpp gave up on it: {message}"))
+        else:
+            self._fail(EngineDied(f"llama.cpp failed and its thread is parked: {message}; make a new Engine"))
+
+    def _fail(self, error: ModkitError) -> None:
+        self._failure = error
+        self._end_all(error)
+
+    def _end_all(self, error: ModkitError) -> None:
+        streams = [*self._streams.values(), *(early[0] for early in self._early)]
+        self._streams.clear()
+        self._early.clear()
+        for stream in streams:
+            stream._end("cancelled" if stream._cancelled else "error", None if stream._cancelled else error)
+
+    def _run_prepared(self) -> None:
+        while self._prepared:
+            self._prepared.popleft()()
+
+    # ---- asking ----
+
+    def generate(self, prompt: str, **options: Any) -> Stream:
+        """A reply to a bare prompt, which is data: no special token in it counts. See Options for options.
+
+        Returns at once. Raises OptionError, QueueFull, EngineClosed, EngineDied, ModelError.
+        """
+        chosen = Options.of(options)
+        if not isinstance(prompt, str) or not prompt:
+            raise OptionError("the prompt is empty; give some text")
+        stream = self._new_stream()
+        self._submit(stream, [(prompt, False)], chosen, add_bos=True, trim_start=False)
+        return stream
+
+    def chat(self, messages: Sequence[Message] | Callable[[], Sequence[Message]], **options: Any) -> Stream:
+        """The assistant's next turn, through the model's own chat template.
+
+        messages: a list of {"role", "content"}, or a function that returns one; a function is called on
+        the helper thread, off the frame, and its prompt submitted by a later tick. Contents are data.
+        Returns at once. Raises as generate(), and TemplateError (or the stream ends with it).
+        """
+        chosen = Options.of(options)
+        if callable(messages):
+            stream = self._new_stream()
+            self._helper.run(lambda: self._prepare(stream, messages, chosen))
+            return stream
+        checked = check_messages(messages)
+        stream = self._new_stream()
+        if self._worker.info is None and not self._own_template:
+            self._early.append((stream, checked, chosen))
+        else:
+            segments = self._template.render(checked)
+            self._submit_segments(stream, segments, chosen)
+        return stream
+
+    def background(self, function: Callable[[], None]) -> None:
+        """Runs function on the helper thread, off the frame, in order with chat()'s functions."""
+        self._helper.run(function)
+
+    def _prepare(self, stream: Stream, messages: Callable[[], Sequence[Message]], options: Options) -> None:
+        """Helper thread: makes the messages, and the prompt when the template is known by now."""
+        try:
+            made = check_messages(messages())
+            known = self._worker.info is not None or self._own_template
+            segments = self._template.render(made) if known else None
+        except ModkitError as error:
+            failure = error
+            self._prepared.append(lambda: stream._end("error", failure))
+            return
+        except Exception as error:
+            log.exception("the function given to chat() failed")
+            wrapped = EngineError(f"the function given to chat() failed: {type(error).__name__}: {error}")
+            self._prepared.append(lambda: stream._end("error", wrapped))
+            return
+
+        def submit() -> None:
+            if stream.finish is not None:
+                return
+            if self._failure is not None or self._closed:
+                stream._end("error", self._failure or EngineClosed("the engine is closed"))
+            elif segments is None:
+                if self._worker.info is None:
+                    self._early.append((stream, made, options))
+                else:
+                    self._submit_chat(stream, made, options)
+            else:
+                self._submit_or_end(stream, segments, options)
+
+        self._prepared.append(submit)
+
+    def _submit_chat(self, stream: Stream, messages: Sequence[Message], options: Options) -> None:
+        try:
+            segments = self._template.render(messages)
+        except ModkitError as error:
+            stream._end("error", error)
+            return
+        self._submit_or_end(stream, segments, options)
+
+    def _submit_or_end(self, stream: Stream, segments: list[Segment], options: Options) -> None:
+        try:
+            self._submit_segments(stream, segments, options)
+        except ModkitError as error:
+            stream._end("error", error)
+
+    def _submit_segments(self, stream: Stream, segments: list[Segment], options: Options) -> None:
+        first = segments[0][0] if segments else ""
+        writes_bos = bool(self._template.bos) and isinstance(first, str) and first.startswith(self._template.bos)
+        self._submit(stream, segments, options, add_bos=not writes_bos, trim_start=True)
+
+    def _new_stream(self) -> Stream:
+        self._check_thread()
+        self._check_alive()
+        if len(self._streams) + len(self._early) >= MAX_WAITING:
+            raise QueueFull(f"{MAX_WAITING} requests are waiting already; tick, or cancel some")
+        stream = Stream(self, self._next_id)
+        self._next_id += 1
+        return stream
+
+    def _submit(
+        self, stream: Stream, segments: Iterable[Segment], options: Options, *, add_bos: bool, trim_start: bool
+    ) -> None:
+        if stream._cancelled:
+            stream._end("cancelled")
+            return
+        self._worker.submit(stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start)
+        self._streams[stream.id] = stream
+
+    def _cancel(self, stream: Stream) -> None:
+        self._check_thread()
+        if stream.id in self._streams:
+            self._worker.cancel(stream.id)
+        else:  # not with the worker yet: the submit, when it comes, finds it ended
+            stream._end("cancelled")
+
+    # ---- life ----
+
+    def pause(self) -> None:
+        """Stops computing after the batch under way; streams stay where they are."""
+        self._check_thread()
+        self._worker.pause(True)
+
+    def resume(self) -> None:
+        self._check_thread()
+        self._worker.pause(False)
+
+    def attach(self) -> None:
+        """Makes the calling thread the owner, for a host that loads on one thread and plays on another."""
+        self._thread = threading.get_ident()
+
+    def close(self) -> None:
+        """Ends the worker, aborting a load, prefill or decode under way, and frees the model.
+
+        Streams still running end with EngineClosed. Idempotent. Blocks for milliseconds, longer only
+        while background jobs (a save's commit) finish.
+        """
+        if self._closed:
+            return
+        self._check_thread()
+        self._closed = True
+        self._end_all(EngineClosed("the engine was closed while this reply was under way"))
+        self._helper.close()
+        self._run_prepared()
+        self._worker.close()
+        _open_engines.discard(self)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self._thread = threading.get_ident()
+            self.close()
+
+    def _check_thread(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise WrongThread(
+                f"this engine belongs to thread {self._thread}, not {threading.get_ident()};"
+                " call it there, or call engine.attach() on the new thread once"
+            )
+
+    def _check_alive(self) -> None:
+        if self._closed:
+            raise EngineClosed("the engine is closed; make a new one")
+        if self._failure is not None:
+            raise self._failure
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "failed" if self._failure else "ready" if self.ready else "loading"
+        return f"<Engine {self.path.name} {state}>"
+
+
+@atexit.register
+def _close_all() -> None:
+    """A worker still inside llama.cpp while the process runs its exit handlers would crash it."""
+    for engine in list(_open_engines):
+        engine.attach()
+        engine.close()

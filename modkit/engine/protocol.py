@@ -1,0 +1,61 @@
+"""The face that every kind of engine shows: in this process, in a child process, on a cluster, in a test.
+
+An NPC or a mod uses only what is named here, so it cannot tell the engines apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    from modkit.engine.stream import Stream
+
+__all__ = ["AnyEngine", "Message"]
+
+
+class _Said(TypedDict):
+    role: str
+    content: str
+
+
+class Message(_Said, total=False):
+    """One turn of a conversation. `content` is data: no text in it can become a special token.
+
+    role is "system", "user" or "assistant". An assistant's message may carry `tokens`, the
+    `Stream.tokens` it was made of; the KV cache is then reused exactly.
+    """
+
+    tokens: tuple[int, ...]
+
+
+class AnyEngine(Protocol):
+    """What an engine can be asked. One thread for everything: the one that ticks."""
+
+    name: str
+    """the model's own name, "" until it is loaded"""
+    context: int
+    """tokens that one conversation may have, prompt and reply together"""
+
+    @property
+    def loading(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def progress(self) -> float: ...
+
+    def tick(self) -> None:
+        """Hands over what has arrived. Once a frame; never waits. Raises ModelError or EngineDied, once."""
+
+    def generate(self, prompt: str, **options: Any) -> Stream: ...
+
+    def chat(self, messages: Sequence[Message] | Callable[[], Sequence[Message]], **options: Any) -> Stream: ...
+
+    def background(self, function: Callable[[], None]) -> None:
+        """Runs function on the engine's helper thread, off the frame, in order."""
+
+    def close(self) -> None: ...
+
+    def _cancel(self, stream: Stream) -> None: ...

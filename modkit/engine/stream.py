@@ -1,0 +1,179 @@
+"""A reply on its way: text as it arrives, and how it ended.
+
+Made by an engine, fed inside its `tick()`; everything here is called on the thread that ticks, and
+nothing here waits, except `result()`, which is for scripts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modkit.errors import ModkitError, StreamTimeout
+
+if TYPE_CHECKING:
+    from modkit.engine.protocol import AnyEngine
+
+__all__ = ["Stats", "Stream"]
+
+
+@dataclass
+class Stats:
+    """Counts in tokens, times in seconds. Zero until known; final once the stream is done."""
+
+    prompt_tokens: int = 0
+    """tokens of the whole prompt"""
+    cached_tokens: int = 0
+    """of them already in the KV cache, so not computed again"""
+    generated_tokens: int = 0
+    time_to_first_token: float = 0.0
+    """from submit to the first sampled token"""
+    tokens_per_second: float = 0.0
+    """of generation, first token excluded"""
+
+
+class _Arrival:
+    """What a coroutine yields while it waits for a stream; the host asks ready() each frame."""
+
+    __slots__ = ("_ready",)
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+
+    def ready(self) -> bool:
+        return self._ready()
+
+
+class Stream:
+    """One reply. Poll it (`take`, `done`), or await it in a host's coroutine, or `result()` it in a script.
+
+    Attributes: id, finish (None while running, then "stop", "length", "cancelled" or "error"),
+    error (set when finish is "error"), stats, tokens (the generated token ids; empty when a stop string
+    cut the reply, because tokens and text then differ).
+    """
+
+    def __init__(self, engine: AnyEngine, stream_id: int) -> None:
+        self.id = stream_id
+        self.finish: str | None = None
+        self.error: ModkitError | None = None
+        self.stats = Stats()
+        self._engine = engine
+        self._parts: list[str] = []
+        self._taken = 0
+        self._tokens: list[int] = []
+        self._callbacks: list[Callable[[Stream], None]] = []
+        self._cancelled = False
+
+    @property
+    def done(self) -> bool:
+        """True once the reply has ended, in whatever way."""
+        return self.finish is not None
+
+    @property
+    def text(self) -> str:
+        """Everything that has arrived."""
+        return "".join(self._parts)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return tuple(self._tokens)
+
+    def take(self) -> str:
+        """The text since the last take, whole characters only; "" when nothing is new."""
+        if self._taken == len(self._parts):
+            return ""
+        new = "".join(self._parts[self._taken :])
+        self._taken = len(self._parts)
+        return new
+
+    def cancel(self) -> None:
+        """Stops the reply: no text arrives after this; it is done within a few ticks, finish "cancelled"."""
+        if self.finish is None and not self._cancelled:
+            self._cancelled = True
+            self._engine._cancel(self)
+
+    def on_done(self, function: Callable[[Stream], None]) -> None:
+        """Calls function(stream) once, inside the tick that ends the stream (at once if it is over)."""
+        if self.finish is not None:
+            function(self)
+        else:
+            self._callbacks.append(function)
+
+    def result(self, timeout: float | None = None) -> str:
+        """For scripts: ticks the engine until the reply is over and returns its text.
+
+        timeout in seconds (None: no limit). Raises StreamTimeout (the stream goes on), or the stream's
+        error. Blocks: never call it inside a game's frame.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.finish is None:
+            self._engine.tick()
+            if self.finish is None:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise StreamTimeout(f"the reply was not finished after {timeout:g} s; it goes on")
+                time.sleep(0.001)
+        if self.error is not None:
+            raise self.error
+        return self.text
+
+    def __await__(self) -> Generator[Any, None, str]:
+        """In a host's coroutine: resumes when the reply is over; its value is the text."""
+        if self.finish is None:
+            yield _Arrival(lambda: self.finish is not None)
+        if self.error is not None:
+            raise self.error
+        return self.text
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """In a host's coroutine: the text in pieces, as they arrive, frame by frame."""
+        while True:
+            piece = self.take()
+            if piece:
+                yield piece
+            elif self.finish is not None:
+                break
+            else:
+                await _Wait(lambda: self.finish is not None or self._taken < len(self._parts))
+        if self.error is not None:
+            raise self.error
+
+    # ---- for engines: called inside tick() ----
+
+    def _started(self, prompt_tokens: int, cached_tokens: int) -> None:
+        self.stats.prompt_tokens = prompt_tokens
+        self.stats.cached_tokens = cached_tokens
+
+    def _feed(self, text: str, token: int = -1) -> None:
+        if self._cancelled or self.finish is not None:
+            return
+        if token >= 0:
+            self._tokens.append(token)
+            self.stats.generated_tokens += 1
+        if text:
+            self._parts.append(text)
+
+    def _end(self, finish: str, error: ModkitError | None = None, *, keep_tokens: bool = True) -> None:
+        if self.finish is not None:
+            return
+        if not keep_tokens:
+            self._tokens.clear()
+        self.error = error
+        self.finish = finish
+        callbacks, self._callbacks = self._callbacks, []
+        for function in callbacks:
+            function(self)
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id} {self.finish or 'running'} {len(self.text)} characters>"
+
+
+class _Wait:
+    """An awaitable around one condition."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield _Arrival(self._ready)

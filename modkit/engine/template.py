@@ -1,0 +1,120 @@
+"""From messages to prompt segments, through the model's own chat template.
+
+Templates are Jinja programs from an untrusted file: they run in jinja2's immutable sandbox, and their
+loops are bounded by the messages. What players and dumps wrote never goes through the template as text:
+each content is replaced by a marker, the template is rendered, and the result is cut at the markers.
+Pieces between markers are the template's own text, whose special tokens count; contents are data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from modkit.errors import OptionError, TemplateError
+
+if TYPE_CHECKING:
+    from modkit.engine.protocol import Message
+
+__all__ = ["CHATML", "ChatTemplate", "Segment", "check_messages"]
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+ROLES = ("system", "user", "assistant", "tool")
+
+# (what, is it the template's own): text, or token ids for a reply that is known by its tokens
+Segment = tuple["str | tuple[int, ...]", bool]
+
+
+def check_messages(messages: Sequence[Message]) -> list[Message]:
+    """The messages as a list; raises OptionError when one is not a role with a string."""
+    checked = list(messages)
+    for index, message in enumerate(checked):
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise OptionError(f"message {index} has no role; give one of {', '.join(ROLES)}")
+        if not isinstance(message.get("content"), str):
+            raise OptionError(f"message {index} ({message['role']}) has no text in its content")
+    if not checked:
+        raise OptionError("there are no messages")
+    return checked
+
+
+class ChatTemplate:
+    """One model's template, compiled at first use (some ms: engines do it off the frame)."""
+
+    def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
+        self.source = source or CHATML
+        self.bos = bos
+        self.eos = eos
+        self._compiled: Any = None
+
+    def compile(self) -> None:
+        """Raises TemplateError when the template is not valid Jinja."""
+        if self._compiled is not None:
+            return
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = _no_clock
+        try:
+            self._compiled = environment.from_string(self.source)
+        except (jinja2.TemplateError, RecursionError) as error:
+            raise TemplateError(f"the model's chat template is broken: {error}") from None
+
+    def render(self, messages: Sequence[Message]) -> list[Segment]:
+        """Segments of the whole prompt, up to where the assistant speaks.
+
+        Raises OptionError for bad messages, TemplateError when the template refuses or breaks them.
+        """
+        import jinja2
+
+        checked = check_messages(messages)
+        self.compile()
+        # a marker no one can have written: fresh random bits for every prompt
+        key = os.urandom(8).hex()
+        marked = [{"role": m["role"], "content": f"\ue000{key}:{i}\ue001"} for i, m in enumerate(checked)]
+        try:
+            text = self._compiled.render(
+                messages=marked, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos, tools=None
+            )
+        except _Refused as refusal:
+            raise TemplateError(f"the model's chat template refuses this conversation: {refusal}") from None
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError,
+                RecursionError, MemoryError) as error:
+            raise TemplateError(f"the model's chat template failed: {error}") from None
+        return _cut(text, key, checked)
+
+
+class _Refused(Exception):
+    """raise_exception() inside a template."""
+
+
+def _raise(message: object) -> None:
+    raise _Refused(str(message))
+
+
+def _no_clock(format: str) -> str:
+    """Templates may ask for today's date; a game's prompt must not depend on it, or caches never hit."""
+    return ""
+
+
+def _cut(text: str, key: str, messages: Sequence[Message]) -> list[Segment]:
+    segments: list[Segment] = []
+    for index, part in enumerate(text.split(f"\ue000{key}:")):
+        number, mark, rest = part.partition("\ue001") if index else ("", "", part)
+        if index:
+            if not mark or not number.isdigit() or int(number) >= len(messages):
+                raise TemplateError("the model's chat template alters what is said (it cuts or rewrites contents)")
+            message = messages[int(number)]
+            tokens = message.get("tokens")
+            content: str | tuple[int, ...] = tokens if tokens and message["role"] == "assistant" else message["content"]
+            if content:
+                segments.append((content, False))
+        if rest:
+            segments.append((rest, True))
+    return segments

@@ -1,0 +1,89 @@
+"""How a reply is sampled: one frozen, checked set of options for generate(), chat() and say()."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from modkit.errors import OptionError
+
+__all__ = ["Options"]
+
+MAX_STOPS = 16
+MAX_STOP_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keyword names are the field's own; see llama.cpp's sampling documentation for what each does.
+
+    max_tokens          most tokens to generate (1 or more)
+    temperature         0 is greedy: always the likeliest token
+    top_k               keep the k likeliest; 0 keeps all
+    top_p               keep the smallest set with this probability; 1 keeps all
+    min_p               drop what is less likely than this share of the likeliest; 0 drops nothing
+    seed                0 to 2**32 - 1; None takes a fresh random one
+    stop                up to 16 strings that end the reply and are not part of it
+    repeat_penalty      1 is off; above 1 makes repeats less likely
+    frequency_penalty, presence_penalty   0 is off
+    repeat_last_n       how many tokens back the penalties look
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    seed: int | None = None
+    stop: str | Sequence[str] = ()
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repeat_last_n: int = 64
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_tokens", 1, 2**30),
+            ("temperature", 0, 100),
+            ("top_k", 0, 2**30),
+            ("top_p", 0, 1),
+            ("min_p", 0, 1),
+            ("repeat_penalty", 0.01, 100),
+            ("frequency_penalty", -100, 100),
+            ("presence_penalty", -100, 100),
+            ("repeat_last_n", 0, 2**20),
+        ):
+            value = getattr(self, name)
+            whole = name in ("max_tokens", "top_k", "repeat_last_n")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                raise OptionError(f"{name}={value!r}: give a{' whole' if whole else ''} number")
+            if math.isnan(value) or not low <= value <= high:
+                raise OptionError(f"{name}={value!r} is outside {low} to {high}")
+        if self.seed is not None and (not isinstance(self.seed, int) or not 0 <= self.seed < 2**32):
+            raise OptionError(f"seed={self.seed!r}: give a whole number from 0 to 4294967295, or None")
+        self.stops()
+
+    def stops(self) -> list[bytes]:
+        """The stop strings as UTF-8; raises OptionError when they are not usable."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop
+        if not isinstance(given, Sequence) or not all(isinstance(s, str) for s in given):
+            raise OptionError(f"stop={self.stop!r}: give a string or a list of strings")
+        encoded = [s.encode("utf-8", "replace") for s in given if s]
+        if len(encoded) > MAX_STOPS or any(len(s) > MAX_STOP_BYTES for s in encoded):
+            raise OptionError(f"stop: at most {MAX_STOPS} strings of at most {MAX_STOP_BYTES} bytes")
+        return encoded
+
+    def drawn_seed(self) -> int:
+        """The seed, or a random one."""
+        return int.from_bytes(os.urandom(4), "little") if self.seed is None else self.seed
+
+    @classmethod
+    def of(cls, given: dict[str, object]) -> Options:
+        """From keyword arguments; an unknown name raises OptionError that lists the known ones."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise OptionError(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+        return cls(**given)  # type: ignore[arg-type]

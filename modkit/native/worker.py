@@ -1,0 +1,179 @@
+"""The worker from Python's side: a thin, typed handle on the C engine (core.h has the contract).
+
+One owner thread. The shared block is read through buffers, so looking for news costs no C call.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from modkit.errors import EngineError, OptionError, QueueFull
+from modkit.native._core import ffi
+from modkit.native._core import lib as core
+
+if TYPE_CHECKING:
+    from modkit.native.library import Library
+    from modkit.native.sampling import Options
+
+__all__ = ["MAX_WAITING", "Worker", "WorkerState"]
+
+MAX_WAITING = 1024
+MAX_PROMPT_BYTES = 1 << 26
+# What one tick takes at most: a host that was away for a while catches up over some frames
+# instead of in one long one. 16 KiB are some 600 tokens.
+DRAIN_BYTES = 16384
+
+
+class WorkerState(enum.IntEnum):
+    LOADING = core.MK_LOADING
+    READY = core.MK_READY
+    ENDED = core.MK_ENDED
+    DEAD = core.MK_DEAD
+
+
+class Worker:
+    """A started C engine. `config` must have been filled by modkit.native.settings.configure()."""
+
+    LOADED, FAILED, STARTED = core.MK_LOADED, core.MK_FAILED, core.MK_STARTED
+    TOKEN, DONE, ERROR, LOG = core.MK_TOKEN, core.MK_DONE, core.MK_ERROR, core.MK_LOG
+    STOP_STRING = core.MK_FINISH_STOP_STRING
+    CODE_OVERFLOW = core.MK_CODE_OVERFLOW
+
+    def __init__(self, library: Library, config: Any) -> None:
+        self.library = library
+        self.info: dict[str, Any] | None = None
+        engine = core.mk_engine_new(library.table, config)
+        if engine == ffi.NULL:
+            raise EngineError("the worker could not be started: no memory, no thread, or 64 engines already")
+        self._engine = engine
+        shared = core.mk_engine_shared(engine)
+        view = memoryview(ffi.buffer(shared))
+        at = ffi.offsetof("mk_shared", "state")
+        self._words = view[: ffi.offsetof("mk_shared", "pad1")].cast("B").cast("Q")
+        self._state = view[at : at + 4].cast("B").cast("I")
+        self._progress = view[at + 4 : at + 8].cast("B").cast("f")
+        self._seen = 0
+        self._seen_state = 0
+        self._buffer = bytearray(DRAIN_BYTES)
+        self._c_buffer = ffi.from_buffer(self._buffer)
+        self._view = memoryview(self._buffer)
+        self._closed = False
+
+    def has_news(self) -> bool:
+        return bool(self._words[0] != self._seen)
+
+    def drain(self) -> memoryview:
+        """The bytes of events that have arrived, valid until the next drain; they may end inside a record."""
+        size = core.mk_engine_drain(self._engine, self._c_buffer, DRAIN_BYTES)
+        self._seen += size
+        return self._view[:size]
+
+    def state_changed(self) -> bool:
+        return bool(self._state[0] != self._seen_state)
+
+    def state(self) -> WorkerState:
+        self._seen_state = self._state[0]
+        return WorkerState(self._seen_state)
+
+    def death(self) -> str:
+        message = core.mk_engine_death(self._engine)
+        return "" if message == ffi.NULL else bytes(ffi.string(message)).decode("utf-8", "replace")
+
+    @property
+    def progress(self) -> float:
+        return 0.0 if self._closed else float(self._progress[0])
+
+    @property
+    def decoded(self) -> int:
+        """Tokens decoded ever, prefill included."""
+        return 0 if self._closed else int(core.mk_engine_shared(self._engine).decoded)
+
+    def loaded(self) -> dict[str, Any]:
+        """Copies what the worker found out about the model; called once, on the LOADED event."""
+        c = core.mk_engine_info(self._engine)
+
+        def text(value: Any) -> str:
+            return bytes(ffi.string(value)).decode("utf-8", "replace")
+
+        self.info = {
+            "name": text(c.name),
+            "description": text(c.description),
+            "vocab": c.n_vocab,
+            "context": c.context,
+            "context_train": c.n_ctx_train,
+            "layers": c.n_layer,
+            "embedding": c.n_embd,
+            "parameters": c.n_params,
+            "bytes": c.model_bytes,
+            "bos": text(c.bos),
+            "eos": text(c.eos),
+            "chat_template": None if c.chat_template == ffi.NULL else text(c.chat_template),
+        }
+        return self.info
+
+    def submit(
+        self, id: int, segments: Sequence[tuple[Any, bool]], options: Options, *, add_bos: bool, trim_start: bool
+    ) -> None:
+        """Queues a request; raises QueueFull or OptionError. Copies everything."""
+        stops = options.stops()
+        keep: list[Any] = []  # C sees these only during the call
+        c_segments = ffi.new("mk_segment[]", max(1, len(segments)))
+        total = 0
+        for i, (content, is_template) in enumerate(segments):
+            if isinstance(content, str):
+                data = content.encode("utf-8", "replace")
+                c_segments[i].kind = core.MK_TEMPLATE if is_template else core.MK_TEXT
+                c_segments[i].length = len(data)
+                total += len(data)
+                block = ffi.from_buffer(data) if data else ffi.NULL
+            else:
+                block = ffi.new("int32_t[]", list(content))
+                c_segments[i].kind = core.MK_TOKENS
+                c_segments[i].length = len(content)
+                total += 4 * len(content)
+            c_segments[i].data = block
+            keep.append(block)
+        if total > MAX_PROMPT_BYTES:
+            raise OptionError(f"the prompt has {total} bytes; at most {MAX_PROMPT_BYTES} are accepted")
+        c_stops = ffi.new("mk_segment[]", max(1, len(stops)))
+        for i, stop in enumerate(stops):
+            block = ffi.from_buffer(stop)
+            c_stops[i].data, c_stops[i].length, c_stops[i].kind = block, len(stop), core.MK_TEXT
+            keep.append(block)
+        request = ffi.new("mk_request *")
+        request.id = id
+        request.segments, request.n_segments = c_segments, len(segments)
+        request.stops, request.n_stops = c_stops, len(stops)
+        request.add_bos, request.trim_start = add_bos, trim_start
+        request.max_tokens = options.max_tokens
+        request.temperature, request.top_p, request.min_p = options.temperature, options.top_p, options.min_p
+        request.top_k, request.seed = options.top_k, options.drawn_seed()
+        request.repeat_penalty = options.repeat_penalty
+        request.frequency_penalty, request.presence_penalty = options.frequency_penalty, options.presence_penalty
+        request.repeat_last_n = options.repeat_last_n
+        result = core.mk_engine_submit(self._engine, request)
+        if result == -1:
+            raise QueueFull(f"{MAX_WAITING} requests are waiting already; tick, or cancel some")
+        if result != 0:
+            raise EngineError("no memory for the request")
+
+    def cancel(self, id: int) -> None:
+        core.mk_engine_cancel(self._engine, id)
+
+    def pause(self, paused: bool) -> None:
+        core.mk_engine_pause(self._engine, paused)
+
+    def fail_assertion(self) -> None:
+        """For tests: makes llama.cpp fail an assertion on the worker's thread."""
+        core.mk_engine_fail_assertion(self._engine)
+
+    def close(self) -> None:
+        """Joins the worker and frees it. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            for view in (self._words, self._state, self._progress):
+                view.release()
+            core.mk_engine_close(self._engine)
+            self._engine = ffi.NULL
