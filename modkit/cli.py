@@ -1,0 +1,311 @@
+"""The `modkit` command: each subcommand is a few lines over the rooms it calls.
+
+Exit codes: 0 done, 1 a failure that one line on stderr explains, 2 wrong usage. With `--json`, stdout
+holds JSON and nothing else. The rooms are imported by the command that needs them, so help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from modkit.errors import ModkitError, OptionError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's) and return its exit code."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has said what is wrong; a host that calls main() is not to be ended
+        return stop.code if isinstance(stop.code, int) else 2
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        return int(options.run(options))
+    except OptionError as error:
+        _complain(str(error))
+        return 2
+    except ModkitError as error:
+        _complain(str(error))
+        return 1
+    except BrokenPipeError:  # `modkit persona lines … | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  nothing may be flushed into the closed pipe at exit
+        return 1
+    except KeyboardInterrupt:
+        _complain("stopped")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="modkit", description="Living characters for games.")
+    parser.add_argument("--verbose", action="store_true", help="show what the library logs")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    doctor = commands.add_parser("doctor", help="look for what modkit needs on this machine")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
+
+    generate = commands.add_parser("generate", help="let a model go on with a text")
+    generate.add_argument("model", metavar="MODEL")
+    generate.add_argument("prompt", metavar="PROMPT")
+    generate.add_argument("--max-tokens", type=int, default=256)
+    generate.add_argument("--temperature", type=float, default=0.8)
+    generate.add_argument("--seed", type=int)
+    generate.set_defaults(run=_generate)
+
+    chat = commands.add_parser("chat", help="talk to a persona in the terminal")
+    chat.add_argument("persona", metavar="PERSONA")
+    chat.add_argument("--model", metavar="GGUF", required=True)
+    chat.add_argument("--save", metavar="FILE", help="go on where this save ends")
+    chat.add_argument("--player", default="Player", help="the name you speak under (default: Player)")
+    chat.set_defaults(run=_chat)
+
+    play = commands.add_parser("play", help="run a folder of mods without a window")
+    play.add_argument("mods", metavar="MODS_DIR")
+    play.add_argument("--seconds", type=float, help="how long (default: until Ctrl-C)")
+    play.add_argument("--model", metavar="GGUF")
+    play.add_argument("--save", metavar="FILE")
+    play.set_defaults(run=_play)
+
+    _persona_parser(commands)
+    return parser
+
+
+def _persona_parser(commands: Any) -> None:
+    persona = commands.add_parser("persona", help="make and ask characters")
+    verbs = persona.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    build = verbs.add_parser("build", help="make a .persona file of one speaker from dialogue dumps")
+    build.add_argument("dumps", metavar="DUMP", nargs="+", help="a file or a folder")
+    build.add_argument("--speaker", metavar="NAME", required=True, help="the name the dump uses")
+    build.add_argument("-o", "--output", metavar="FILE", required=True)
+    build.add_argument("--card", metavar="FILE", help="the text that says who she is")
+    build.add_argument("--player", metavar="NAME", action="append", default=[], help="who the player is in the dump")
+    build.add_argument("--lang", metavar="LANG", help="one language of a dump that has several")
+    _alias_option(build)
+    build.set_defaults(run=_build)
+
+    lines = verbs.add_parser("lines", help="show what the readers find")
+    lines.add_argument("dumps", metavar="DUMP", nargs="+", help="a file or a folder")
+    lines.add_argument("--json", action="store_true", help="one JSON object a line")
+    _alias_option(lines)
+    lines.set_defaults(run=_lines)
+
+    ask = verbs.add_parser("ask", help="show what a question brings to mind")
+    ask.add_argument("file", metavar="FILE")
+    ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("-k", type=int, default=3, help="how many (default: 3)")
+    ask.add_argument("--json", action="store_true")
+    ask.set_defaults(run=_ask)
+
+
+def _alias_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--alias",
+        metavar="NAME=SPELLING,…",
+        action="append",
+        default=[],
+        help="spellings that are one speaker, such as judy=Judy,JUDY_01; or a file of such lines",
+    )
+
+
+def _build(options: argparse.Namespace) -> int:
+    from modkit.persona import build
+
+    card = _text_of(options.card) if options.card else None
+    bar = _Bar(f"reading for {options.speaker}")
+    try:
+        report = build(
+            options.dumps,
+            options.speaker,
+            options.output,
+            card=card,
+            aliases=_aliases(options.alias),
+            players=options.player,
+            lang=options.lang,
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    _complain(
+        f"{report.path}: {report.own:,} lines of {report.speaker} and {report.heard:,} heard, "
+        f"of {report.read:,} read ({report.seconds:.1f} s)",
+        prefix="",
+    )
+    for language, count in report.other_languages.items():
+        _complain(f"{count:,} lines in another language ({language}) were left out: --lang chooses one", prefix="")
+    return _summary(report.problems)
+
+
+def _lines(options: argparse.Namespace) -> int:
+    from modkit.persona import Reading
+
+    reading = Reading(options.dumps, aliases=_aliases(options.alias))
+    for line in reading:
+        if options.json:
+            _print(json.dumps(line.as_json(), ensure_ascii=False))
+        else:
+            who = line.speaker or f"({line.kind})"
+            _print(f"{who}: {line.text}    [{line.source}]")
+    return _summary(reading.problems)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from modkit.persona import Persona
+
+    with Persona.open(options.file) as persona:
+        memories = persona.ask(options.question, options.k)
+    if options.json:
+        _print(json.dumps([memory.as_json() for memory in memories], ensure_ascii=False, indent=2))
+        return 0
+    for memory in memories:
+        _print(f"{memory.score:6.2f}  {memory.speaker or '?'}: {memory.text}")
+        if memory.cue:
+            _print(f"        after: {memory.cue}")
+        _print(f"        {memory.kind}, {memory.source}")
+    if not memories:
+        _complain("nothing comes to mind", prefix="")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from modkit.native import doctor
+
+    findings = [finding if isinstance(finding, dict) else vars(finding) for finding in doctor.report()]
+    if options.json:
+        _print(json.dumps(findings, ensure_ascii=False, indent=2, default=str))
+    else:
+        for finding in findings:
+            mark = "ok  " if finding.get("ok", True) else "FIX "
+            _print(f"{mark}{finding.get('name', '')}: {finding.get('value', '')}")
+            if not finding.get("ok", True) and finding.get("fix"):
+                _print(f"     {finding['fix']}")
+    return 0 if all(finding.get("ok", True) for finding in findings) else 1
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from modkit.engine import Engine
+
+    with Engine(options.model) as engine:
+        stream = engine.generate(
+            options.prompt, max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed
+        )
+        _show(engine, stream)
+    return 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from modkit.engine import Engine
+    from modkit.persona import NPC
+
+    with (
+        Engine(options.model) as engine,
+        NPC(options.persona, engine, save=options.save, player=options.player) as npc,
+    ):
+        for turn in npc.transcript[-3:]:
+            _print(f"{turn.player}: {turn.words}\n{npc.name}: {turn.reply.strip()}")
+        while True:
+            try:
+                words = input(f"{options.player}: ")
+            except EOFError:
+                return 0
+            if words.strip():
+                _write(f"{npc.name}: ")
+                _show(engine, npc.say(words))
+
+
+def _play(options: argparse.Namespace) -> int:
+    from modkit.host.play import run_headless
+
+    reports = run_headless(options.mods, options.seconds, options.model, options.save, say=_print)
+    return 0 if all(getattr(report, "problem", None) is None for report in reports.values()) else 1
+
+
+def _show(engine: Any, stream: Any) -> None:
+    """Write a stream's words as they come; raises its error."""
+    while not stream.done:
+        engine.tick()
+        _write(stream.take())
+        time.sleep(0.005)
+    _print(stream.take())
+    if stream.error is not None:
+        raise stream.error
+
+
+def _aliases(given: Iterable[str]) -> dict[str, list[str]]:
+    from modkit.persona.lines import parse_alias
+
+    aliases: dict[str, list[str]] = {}
+    for text in given:
+        rows = [text] if "=" in text else [row.strip() for row in _text_of(text).splitlines()]
+        for row in rows:
+            if row and not row.startswith("#"):
+                name, others = parse_alias(row)
+                aliases.setdefault(name, []).extend(others)
+    return aliases
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read(1_000_000)
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise OptionError(f"{path} is not UTF-8 text: save it as UTF-8") from None
+
+
+def _summary(problems: Sequence[Any]) -> int:
+    """Name every file that gave trouble; 1 when one of them gave nothing."""
+    for problem in problems:
+        _complain(str(problem), prefix="")
+    failed = sum(1 for problem in problems if problem.fatal)
+    if failed:
+        _complain(f"{failed} {'file was' if failed == 1 else 'files were'} not read; the rest was")
+    return 1 if failed else 0
+
+
+class _Bar:
+    """A progress bar on a terminal; nothing anywhere else."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
+
+    def __call__(self, share: float) -> None:
+        if self._shown:
+            done = round(share * 30)
+            sys.stderr.write(f"\r{self._label} [{'#' * done}{'.' * (30 - done)}] {share:4.0%}")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+
+
+def _print(text: str) -> None:
+    _write(text + "\n")
+
+
+def _write(text: str) -> None:
+    _out(sys.stdout, text)
+
+
+def _complain(text: str, prefix: str = "modkit: ") -> None:
+    _out(sys.stderr, f"{prefix}{text}\n")
+
+
+def _out(stream: Any, text: str) -> None:
+    if stream is None:  # a windowed host has none
+        return
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()

@@ -1,0 +1,331 @@
+"""`NPC`: a persona that speaks through an engine, remembers what was said, and keeps it in a save.
+
+Owned by the game's thread, which calls every method here. What is slow (looking up memories, building
+the prompt, committing a turn) is handed to the engine's helper thread, which runs such work one after
+another; so each turn's content is there before the next turn's prompt is built from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError, SaveError
+from modkit.persona import prompt
+from modkit.persona.lines import Source
+from modkit.persona.memory import STOP_WORDS, Memory, tokens
+from modkit.persona.persona import Persona
+from modkit.persona.save import Save, SavedTurn
+
+if TYPE_CHECKING:
+    from modkit.engine.protocol import AnyEngine, Message
+    from modkit.engine.stream import Stream
+
+__all__ = ["NPC", "Turn"]
+
+_log = logging.getLogger("modkit.persona")
+
+DEFAULTS: dict[str, Any] = {"max_tokens": 120, "temperature": 0.7}
+_PER_MESSAGE = 8  # tokens a chat template puts around a message
+_BYTES_PER_TOKEN = 3.0  # of text, until this model's own figure is known
+_SILENCE = "..."  # the reply of a turn that was interrupted before its first word
+
+
+@dataclass
+class Turn:
+    """One exchange: what the player said, what the model was given for it, what came back.
+
+    `content` is None until the prompt was built. `memories` are what came to her mind, with sources. `finish`
+    is as on a stream, None while she speaks. `cost` is the tokens of the prompt and the reply, 0 until measured.
+    """
+
+    player: str
+    words: str
+    facts: tuple[str, ...] = ()
+    content: str | None = None
+    memories: tuple[Memory, ...] = ()
+    reply: str = ""
+    finish: str | None = None
+    model: str = ""
+    tokens: tuple[int, ...] = ()
+    cost: int = 0
+    prompt_tokens: int = 0
+    prompt_bytes: int = 0  # of all contents of that prompt
+    first: int = 0  # the oldest turn that was in it
+
+
+class NPC:
+    """A speaking character.
+
+    `persona` is a `Persona` or the path of one. `engine` is any engine. `save` is a `Save`, the path of one, or
+    None; with a save the NPC goes on where the save ends. `player` is the player's name in the prompt (default
+    "Player"), `memories` how many come to mind at a turn (default 3, 0 for none). `id` is the key in the save
+    (default: the persona's name).
+
+    Making one reads the persona and the save from the disk (about a millisecond); do it while loading.
+    Raises PersonaError, SaveError.
+    """
+
+    def __init__(
+        self,
+        persona: Persona | str | Path,
+        engine: AnyEngine,
+        save: Save | str | Path | None = None,
+        player: str = "Player",
+        memories: int = 3,
+        *,
+        id: str | None = None,
+    ) -> None:
+        self._owns_persona = not isinstance(persona, Persona)
+        self.persona = persona if isinstance(persona, Persona) else Persona.open(persona)
+        self._owns_save = save is not None and not isinstance(save, Save)
+        try:
+            self.save = save if save is None or isinstance(save, Save) else Save.open(save)
+            self.id = id or self.persona.name
+            self._turns = [_restored(turn) for turn in self.save.turns(self.id)] if self.save else []
+        except SaveError:
+            if self._owns_persona:
+                self.persona.close()
+            raise
+        self.engine = engine
+        self.player = prompt.one_line(player, 40).replace(":", "") or "Player"
+        self.memories = memories
+        self.save_error: SaveError | None = None
+        self._bytes_per_token = _BYTES_PER_TOKEN
+        for turn in self._turns[-1:]:
+            self._learn(turn)
+        self._first = 0  # of the turns that are still in the prompt; helper thread's after the first say
+        self._speaking: tuple[Stream, Turn] | None = None
+        self._unsaved: list[Turn] = []
+        self._saving = threading.Lock()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """The character's name."""
+        return self.persona.name
+
+    @property
+    def transcript(self) -> tuple[Turn, ...]:
+        """Every turn, oldest first; the last one may still be spoken."""
+        return tuple(self._turns)
+
+    @property
+    def last_memories(self) -> tuple[Memory, ...]:
+        """What came to her mind at the last `say`, best first; empty until the prompt was built."""
+        return self._turns[-1].memories if self._turns else ()
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a reply is still coming."""
+        return self._speaking is not None and not self._speaking[0].done
+
+    def say(self, text: str, facts: Iterable[str] = (), **options: Any) -> Stream:
+        """Say `text` to her; returns a Stream of her reply at once.
+
+        `facts` are what she notices at this moment, one sentence each. `options` are those of `Engine.chat`;
+        the defaults are max_tokens=120, temperature=0.7 and a stop where the model would speak for the player.
+        When she still speaks she is interrupted, and what she has said so far stands as her reply. Raises
+        OptionError, and what the engine raises when it cannot take a request.
+        """
+        if self._closed:
+            raise EngineError(f"the NPC {self.name} was closed: make a new one")
+        if not isinstance(text, str):
+            raise OptionError(f"say() takes the player's words as a str, not {type(text).__name__}")
+        if isinstance(facts, str):
+            raise OptionError("facts are a list of sentences: write say(text, facts=[...])")
+        self.interrupt()
+        turn = Turn(self.player, text, tuple(str(fact) for fact in facts), model=str(getattr(self.engine, "name", "")))
+        earlier = list(self._turns)
+        options = {**DEFAULTS, "stop": (f"\n{self.player}:",), **options}
+        room = int(options["max_tokens"] or 0)
+        stream = self.engine.chat(lambda: self._messages(turn, earlier, room), **options)
+        self._turns.append(turn)
+        self._speaking = (stream, turn)
+        stream.on_done(lambda done: self._finished(done, turn))
+        return stream
+
+    def interrupt(self) -> None:
+        """Stop her where she is; what was said so far is kept as her reply. Nothing happens when she is silent."""
+        if self._speaking is None:
+            return
+        stream, turn = self._speaking
+        stream.cancel()
+        if turn.finish is None:  # decided now: words that are still on their way were never heard
+            turn.reply, turn.finish = stream.text, "cancelled"
+            self._keep(turn)
+        self._speaking = None
+
+    def close(self) -> None:
+        """Interrupt her, commit what is not yet in the save, close what was opened here. May be called twice."""
+        if self._closed:
+            return
+        self.interrupt()
+        self._closed = True
+        self._commit()
+        if self._owns_save and self.save:
+            self.save.close()
+        if self._owns_persona:
+            self.persona.close()
+
+    def __enter__(self) -> NPC:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # On the game's thread, inside engine.tick().
+
+    def _finished(self, stream: Stream, turn: Turn) -> None:
+        if self._speaking is not None and self._speaking[1] is turn:
+            self._speaking = None
+        if turn.finish is not None:  # interrupted, and kept then
+            return
+        if stream.finish == "error" and not stream.text:
+            self._turns.remove(turn)  # nothing was said; the player can say it again
+            if isinstance(stream.error, ContextOverflow):
+                self._first = max(self._first, (self._first + len(self._turns) + 1) // 2)
+            return
+        turn.reply, turn.finish = stream.text, stream.finish
+        turn.tokens, turn.prompt_tokens = tuple(stream.tokens), stream.stats.prompt_tokens
+        turn.cost = turn.prompt_tokens + stream.stats.generated_tokens
+        self._learn(turn)
+        self._keep(turn)
+
+    def _keep(self, turn: Turn) -> None:
+        if self.save is None:
+            return
+        with self._saving:
+            self._unsaved.append(turn)
+        try:
+            self.engine.background(self._commit)
+        except ModkitError:  # the engine is gone; close() commits
+            _log.debug("%s: the turn is committed when the NPC is closed", self.name)
+
+    # On the helper thread.
+
+    def _messages(self, turn: Turn, earlier: list[Turn], room: int) -> list[Message]:
+        """The prompt of `turn` after `earlier`. Runs off the frame; turns before it have their content by now."""
+        if self.memories > 0:
+            question = turn.words
+            telling = [word for word in tokens(question) if word not in STOP_WORDS]
+            if len(telling) < 1 and earlier:
+                question = f"{earlier[-1].words} {question}"  # "And why?" asks about what was just spoken of
+            turn.memories = tuple(self.persona.ask(question, self.memories)) if question.strip() else ()
+        _complete(turn, self.name)
+        system = prompt.system_message(self.persona.card)
+        self._make_room(system["content"], earlier, turn, room)
+        messages = [system]
+        for past in earlier[self._first :]:
+            _complete(past, self.name)
+            messages.append(prompt.user_message(past.content or ""))
+            own = past.tokens if past.model == turn.model and past.finish in ("stop", "length") else ()
+            messages.append(prompt.assistant_message(past.reply or _SILENCE, own))
+        messages.append(prompt.user_message(turn.content or ""))
+        turn.first = self._first
+        turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
+        return messages
+
+    def _make_room(self, card: str, earlier: list[Turn], turn: Turn, room: int) -> None:
+        """Let the oldest turns go when the prompt would not fit; half of it at once, so that this is rare."""
+        context = int(getattr(self.engine, "context", 0) or 0)
+        if context <= 0:
+            return
+        new = self._estimate(turn.content or "") + room
+        sizes = [self._estimate(past.content or past.words) + self._estimate(past.reply) for past in earlier]
+        fixed = self._estimate(card) + new
+        total = fixed + sum(sizes[self._first :])
+        last = earlier[-1] if earlier else None
+        if last is not None and last.cost and last.first == self._first:
+            total = last.cost + _PER_MESSAGE + new  # counted by the engine, for just these turns
+        if total <= context:
+            return
+        while self._first < len(earlier) and fixed + sum(sizes[self._first :]) > max(context // 2, fixed):
+            self._first += 1
+
+    def _estimate(self, text: str) -> int:
+        return int(len(text.encode("utf-8", "replace")) / self._bytes_per_token) + _PER_MESSAGE
+
+    def _learn(self, turn: Turn) -> None:
+        """Take this model's bytes per token from a measured prompt; a little less, to be on the safe side."""
+        if turn.prompt_tokens >= 32 and turn.prompt_bytes:
+            self._bytes_per_token = min(6.0, max(0.5, 0.95 * turn.prompt_bytes / turn.prompt_tokens))
+
+    def _commit(self) -> None:
+        """Write what is not yet in the save. A turn that cannot be written is tried again with the next."""
+        if self.save is None:
+            return
+        with self._saving:
+            turns = list(self._unsaved)
+            if not turns:
+                return
+            try:
+                self.save.add_turns(self.id, [_to_save(turn, self.name) for turn in turns])
+            except SaveError as error:
+                self.save_error = error
+                _log.error("%s: %s", self.name, error)
+                return
+            self.save_error = None
+            del self._unsaved[: len(turns)]
+
+
+def _complete(turn: Turn, name: str) -> None:
+    """Give `turn` its content, unless it has one: what the model was given stays as it was given."""
+    if turn.content is None:
+        memories = [prompt.memory_text(memory, name) for memory in turn.memories]
+        turn.content = prompt.user_content(turn.words, memories, turn.facts, turn.player)
+
+
+def _to_save(turn: Turn, name: str) -> SavedTurn:
+    _complete(turn, name)
+    extra = {
+        "prompt_tokens": turn.prompt_tokens,
+        "prompt_bytes": turn.prompt_bytes,
+        "facts": list(turn.facts),
+        "memories": [memory.as_json() for memory in turn.memories],
+    }
+    return SavedTurn(
+        turn.player, turn.words, turn.content or "", turn.reply, turn.finish or "", turn.model, turn.tokens, extra
+    )
+
+
+def _restored(saved: SavedTurn) -> Turn:
+    """A turn of an earlier run. What it cost is measured anew, because its window of turns is not kept."""
+    extra = saved.extra
+    memories = extra.get("memories")
+    counts = [
+        value if isinstance(value, int) else 0 for value in (extra.get("prompt_tokens"), extra.get("prompt_bytes"))
+    ]
+    return Turn(
+        saved.player,
+        saved.words,
+        tuple(str(fact) for fact in extra.get("facts") or ()),
+        saved.content,
+        tuple(_memory(item) for item in memories if isinstance(item, dict)) if isinstance(memories, list) else (),
+        saved.reply,
+        saved.finish,
+        saved.model,
+        saved.tokens,
+        prompt_tokens=counts[0],
+        prompt_bytes=counts[1],
+    )
+
+
+def _memory(item: dict[str, Any]) -> Memory:
+    source = item.get("source") or {}
+    return Memory(
+        str(item.get("text", "")),
+        item.get("speaker"),
+        str(item.get("kind", "dialogue")),
+        item.get("scene"),
+        Source(str(source.get("file", "")), str(source.get("place", ""))),
+        float(item.get("score", 0.0)),
+        item.get("cue"),
+    )

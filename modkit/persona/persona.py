@@ -1,0 +1,124 @@
+"""`Persona`: a built character, opened read-only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import apsw
+
+from modkit.errors import OptionError, PersonaError
+from modkit.persona import store
+from modkit.persona.lines import Line, Source, fold
+from modkit.persona.memory import Memory, recall
+from modkit.persona.readers.source import display_path
+
+__all__ = ["Persona"]
+
+
+class Persona:
+    """A character: `name`, `card`, her lines, and what comes to her mind at a question.
+
+    Made by `Persona.open`. May be used from any thread; each thread gets its own SQLite connection when
+    it first asks. `ask` and `lines` read the file, so a game calls them off the frame (`NPC.say` does).
+    Several NPCs may share one. `close()` closes every connection and may be called twice.
+    """
+
+    def __init__(self, path: Path, connection: apsw.Connection) -> None:
+        self.path = path
+        self._connections = {threading.get_ident(): connection}
+        self._lock = threading.Lock()
+        self._closed = False
+        try:
+            self.meta: dict[str, str] = {
+                str(key): str(value) for key, value in connection.execute("SELECT key, value FROM meta")
+            }
+            self.name, self.card = self.meta["speaker"], self.meta["card"]
+            connection.execute("SELECT id, cue FROM lines LIMIT 1").fetchall()
+            connection.execute("SELECT rowid FROM words LIMIT 1").fetchall()
+        except (apsw.Error, KeyError) as error:
+            raise self._damaged(error) from error
+        players = self.meta.get("players", "").split("\n")
+        self._players = frozenset(fold(player) for player in players if player)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Persona:
+        """Open a `.persona` file. Raises PersonaError when it is missing, damaged, or of another version."""
+        path = Path(path)
+        connection = store.open_readonly(path)
+        try:
+            return cls(path, connection)
+        except PersonaError:
+            connection.close()
+            raise
+
+    def ask(self, question: str, k: int = 3) -> list[Memory]:
+        """The at most `k` (1 to 1000) lines nearest to `question`, best first; empty when none is near.
+
+        Only what this speaker said or heard comes back. Raises PersonaError when the file is damaged.
+        """
+        if not isinstance(question, str):
+            raise OptionError(f"a question is a str, not {type(question).__name__}")
+        if not 1 <= k <= 1000:
+            raise OptionError(f"k must be from 1 to 1000, not {k!r}")
+        try:
+            return recall(self._connection(), question, k, self._players)
+        except apsw.Error as error:
+            raise self._damaged(error) from error
+
+    def lines(self, *, heard: bool = False) -> Iterator[Line]:
+        """Her lines in the order of the dumps; with `heard`, also what others said to her."""
+        try:
+            rows: Any = self._connection().execute(
+                "SELECT text, speaker, kind, scene, idx, addressee, lang, file, place, dump_id FROM lines "
+                "WHERE own >= ? ORDER BY id",
+                (0 if heard else 1,),
+            )
+            for text, speaker, kind, scene, index, addressee, lang, file, place, dump_id in rows:
+                yield Line(text, speaker, kind, scene, index, addressee, lang, Source(file, place), dump_id)
+        except apsw.Error as error:
+            raise self._damaged(error) from error
+
+    def __len__(self) -> int:
+        try:
+            row: Any = self._connection().execute("SELECT count(*) FROM lines WHERE own = 1").fetchone()
+        except apsw.Error as error:
+            raise self._damaged(error) from error
+        return int(row[0])
+
+    def __repr__(self) -> str:
+        return f"<Persona {self.name!r} from {display_path(self.path)}>"
+
+    def close(self) -> None:
+        """Close every connection. Nothing may be asking at this moment."""
+        with self._lock:
+            self._closed = True
+            connections, self._connections = self._connections, {}
+        for connection in connections.values():
+            connection.close()
+
+    def __enter__(self) -> Persona:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connection(self) -> apsw.Connection:
+        thread = threading.get_ident()
+        with self._lock:
+            if self._closed:
+                raise PersonaError(f"the persona {self.name} was closed: open it again")
+            connection = self._connections.get(thread)
+        if connection is None:
+            connection = store.open_readonly(self.path)
+            with self._lock:
+                self._connections[thread] = connection
+        return connection
+
+    def _damaged(self, error: BaseException) -> PersonaError:
+        return PersonaError(f"{display_path(self.path)} is damaged ({error}): build it again from its dumps")

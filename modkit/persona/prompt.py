@@ -1,0 +1,81 @@
+"""The words that go to the model: one system message with the card, then the turns as they were said.
+
+The form is fixed, because small models are trained on exactly this. Everything a player, a dump or a mod
+says is folded onto one line of its block, so none of it can begin a block of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from modkit.persona.lines import fold
+from modkit.persona.memory import Memory
+
+if TYPE_CHECKING:
+    from modkit.engine.protocol import Message
+
+__all__ = ["assistant_message", "memory_text", "one_line", "system_message", "user_content", "user_message"]
+
+MAX_MEMORY = 160  # characters
+MAX_FACT = 300
+MAX_WORDS = 2000  # characters of the player's words
+
+
+_PLAYERS_NAME = re.compile(r"[\[{](?:player_?(?:name)?|name|mc|mc_name|playername)[\]}]", re.IGNORECASE)
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` without control characters, on one line, cut at a word with an ellipsis above `limit` characters."""
+    head = text[: 4 * limit + 4]
+    plain = "".join(" " if c.isspace() or unicodedata.category(c) in ("Cc", "Cs") else c for c in head)
+    plain = " ".join(plain.split())
+    if len(plain) <= limit and len(head) == len(text):
+        return plain
+    cut = plain[: limit - 1]
+    at_word = cut.rsplit(" ", 1)[0] if len(plain) >= limit and not plain[limit - 1 : limit].isspace() else cut
+    if len(at_word) < limit // 2:  # a text without spaces
+        at_word = cut
+    return at_word.rstrip(" ,;:.…") + "…"
+
+
+def memory_text(memory: Memory, name: str) -> str:
+    """A memory as the prompt gives it: her own words as they are, another's with who said them.
+
+    A place that the game fills with the player's name, such as `[player]`, reads "stranger" here.
+    """
+    said_by_other = memory.speaker is not None and fold(memory.speaker) != fold(name)
+    prefix = f"{one_line(memory.speaker or '', 40)} said: " if said_by_other else ""
+    return one_line(prefix + _PLAYERS_NAME.sub("stranger", memory.text), MAX_MEMORY)
+
+
+def user_content(words: str, memories: Sequence[str] = (), facts: Iterable[str] = (), player: str = "Player") -> str:
+    """The content of one turn's user message. `memories` come best first and are written best last."""
+    rows: list[str] = []
+    remembered = [text for text in (one_line(memory, MAX_MEMORY) for memory in memories) if text]
+    if remembered:
+        rows += ["You remember:", *(f"* {text}" for text in reversed(remembered))]
+    noticed = [text for text in (one_line(fact, MAX_FACT) for fact in facts) if text]
+    if noticed:
+        rows += ["You notice:", *(f"* {text}" for text in noticed)]
+    rows.append(f"{player}: {one_line(words, MAX_WORDS)}".rstrip())
+    return "\n".join(rows)
+
+
+def system_message(card: str) -> Message:
+    """The first message of every conversation."""
+    return {"role": "system", "content": card.strip()}
+
+
+def user_message(content: str) -> Message:
+    """A player's turn."""
+    return {"role": "user", "content": content}
+
+
+def assistant_message(reply: str, tokens: tuple[int, ...] = ()) -> Message:
+    """A reply as it was said; `tokens` are kept when the model that said them is still the one that speaks."""
+    return (
+        {"role": "assistant", "content": reply, "tokens": tokens} if tokens else {"role": "assistant", "content": reply}
+    )

@@ -1,0 +1,28 @@
+"""Readers: from the files modders have to lines, one module per format.
+
+    from modkit.persona.readers import Reading
+    for line in Reading(["dump/"]):
+        ...
+
+A format of your own is one function: see `reader`.
+"""
+
+from __future__ import annotations
+
+from modkit.persona.readers import jsonl, rpy, table, transcript
+from modkit.persona.readers.reading import Problem, Reading
+from modkit.persona.readers.registry import Join, Reader, all_readers, best_reader, reader
+from modkit.persona.readers.source import DumpFile
+
+__all__ = [
+    "DumpFile",
+    "Join",
+    "Problem",
+    "Reader",
+    "Reading",
+    "all_readers",
+    "best_reader",
+    "reader",
+]
+
+del jsonl, rpy, table, transcript  # imported because each registers itself

@@ -1,0 +1,170 @@
+"""JSON lines and JSON documents: records wherever they are nested.
+
+A record is an object with a text field. What an object around it says about speaker, scene,
+addressee or language holds for the records inside, and a list that is called "journal" or
+"messages" gives its records that kind.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from modkit.errors import DumpError
+from modkit.persona.lines import Line, normalise_kind
+from modkit.persona.readers.known import signature
+from modkit.persona.readers.records import RecordWriter, columns, field_of
+from modkit.persona.readers.registry import Join, reader
+from modkit.persona.readers.source import DumpFile
+
+_INHERITED = ("speaker", "scene", "addressee", "lang", "kind")
+_WEAK_SPEAKERS = ("name", "from", "author", "voice", "sender")
+_MAX_DEPTH = 60
+_HEAD_IS_JSON = re.compile(r"\s*(?:[{\[]|//)")
+
+
+def _integer(digits: str) -> object:
+    # A 64-bit id must not become a float, and a thousand digits must not become a quadratic conversion.
+    return int(digits) if len(digits) <= 20 else digits
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _sniff(file: DumpFile) -> float:
+    if not _HEAD_IS_JSON.match(file.head) or signature(file):
+        return 0.0
+    return 0.6 if file.suffix in (".jsonl", ".json", ".ndjson") or '"' in file.head[:2000] else 0.0
+
+
+def _is_lines(head: str) -> bool:
+    """Whether an object ends on the first line and another begins on the next."""
+    first, second = ([line for line in head.splitlines()[:50] if line.strip()] + ["", ""])[:2]
+    return first.rstrip().endswith("}") and second.lstrip().startswith("{")
+
+
+@reader("json", "JSON or JSON lines", sniff=_sniff, extensions=(".jsonl", ".ndjson", ".json"), records=True)
+def read_json(file: DumpFile, join: Join) -> Iterator[Line | None]:
+    """Every record of a JSON document or of JSON lines."""
+    if file.suffix in (".jsonl", ".ndjson") or _is_lines(file.head):
+        yield from _read_lines(file)
+    else:
+        yield from _read_document(file)
+
+
+def _read_lines(file: DumpFile) -> Iterator[Line | None]:
+    writer = RecordWriter(file)
+    good = bad = found = 0
+    for number, text in file.lines():
+        text = text.strip()
+        if not text or text.startswith("//"):
+            continue
+        try:
+            value = _parse(text)
+        except ValueError as error:
+            bad += 1
+            file.warn(f"line {number} is not JSON: {_reason(error)}")
+            if bad > 1000 and bad > good:
+                break
+            continue
+        good += 1
+        for record, inside in _records(value):
+            found += 1
+            yield from writer.lines(record, f"line {number}{inside}")
+    if bad > good:
+        raise DumpError(f"{file.name} is damaged: {bad} of {bad + good} lines are not JSON")
+    if good and not found:
+        raise DumpError(f"{file.name} has no text in its records: name the fields speaker and text")
+
+
+def _read_document(file: DumpFile) -> Iterator[Line | None]:
+    try:
+        value = _parse(file.text())
+    except ValueError as error:
+        raise DumpError(f"{file.name} is not valid JSON: {_reason(error)}") from None
+    writer = RecordWriter(file)
+    # A tree of objects with a "text" somewhere is any program's JSON. It is a dump when it names
+    # speakers, or when it is a plain list of texts.
+    flat = isinstance(value, list)
+    if not flat and not any(record.get("speaker") for record, _ in _records(value)):
+        raise DumpError(f"{file.name} has no records with a speaker and a text: name the fields speaker and text")
+    found = False
+    for record, inside in _records(value):
+        found = True
+        yield from writer.lines(record, inside.lstrip() or "document")
+    if not found:
+        raise DumpError(f"{file.name} has no text in its records: name the fields speaker and text")
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} (line {error.lineno}, column {error.colno})"
+    return str(error)[:100]
+
+
+def _records(root: object) -> Iterator[tuple[dict[str, str], str]]:
+    """(fields, place inside the document) of every record, in document order, without recursion."""
+    stack: list[tuple[object, dict[str, str], str, int]] = [(root, {}, "", 0)]
+    while stack:
+        value, inherited, place, depth = stack.pop()
+        if depth > _MAX_DEPTH:
+            continue
+        children: list[tuple[object, dict[str, str], str, int]] = []
+        if isinstance(value, list):
+            for number, item in enumerate(value):
+                children.append(
+                    (item, inherited, f"{place} [{number}]" if not depth else f"{place}[{number}]", depth + 1)
+                )
+        elif isinstance(value, dict):
+            names = columns(value)
+            fields = {**inherited, **_fields(value, names)}
+            if "text" in fields:
+                yield fields, place
+            elif "text" in names and isinstance(value[names["text"]], list):
+                for text in value[names["text"]]:
+                    if isinstance(text, str):
+                        yield {**fields, "text": text}, place
+            passed_on = _passed_on(fields, names)
+            for key, item in value.items():
+                if isinstance(item, (dict, list)):
+                    given = _under(key, passed_on) if isinstance(item, list) else passed_on
+                    children.append((item, given, f"{place} {key[:40]}", depth + 1))
+        stack.extend(reversed(children))
+
+
+def _passed_on(fields: dict[str, str], names: dict[str, str]) -> dict[str, str]:
+    """What holds for the records inside. A "name" is too often the name of a thing to be their speaker."""
+    kept = {name: fields[name] for name in _INHERITED if name in fields}
+    if names.get("speaker", "speaker").casefold() in _WEAK_SPEAKERS:
+        kept.pop("speaker", None)
+    return kept
+
+
+def _under(key: str, inherited: dict[str, str]) -> dict[str, str]:
+    """What holds inside the list called `key`: "journal" and "choices" give a kind, and a choice has no speaker."""
+    kind = normalise_kind(key)
+    if kind is None:
+        return inherited
+    given = {**inherited, "kind": kind}
+    if kind == "choice":
+        given.pop("speaker", None)
+    return given
+
+
+def _fields(value: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for field, key in names.items():
+        item = value[key]
+        if isinstance(item, dict) and field in ("speaker", "addressee"):  # {"speaker": {"id": 3, "name": "Judy"}}
+            item = next((v for k, v in item.items() if field_of(k) == "speaker" and isinstance(v, str)), None)
+        if isinstance(item, str):
+            fields[field] = item
+        elif isinstance(item, int) and not isinstance(item, bool) and field == "id":
+            fields[field] = str(item)
+    return fields

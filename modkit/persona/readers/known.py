@@ -1,0 +1,105 @@
+"""Files no reader takes, and what to say about them.
+
+A file that is not understood is named with a reason and with the nearest thing its owner can do.
+"""
+
+from __future__ import annotations
+
+import re
+
+from modkit.persona.readers.source import DumpFile
+
+__all__ = ["signature", "why_not", "why_not_text"]
+
+_AS_TABLE = "save its lines as JSON lines or CSV with the fields speaker and text"
+
+_BINARIES: tuple[tuple[bytes, str, str], ...] = (
+    (b"RENPY RPC2", "a compiled Ren'Py script", "decompile it with unrpyc first"),
+    (b"RPA-", "a Ren'Py archive", "unpack it with rpatool first"),
+    (b"CR2W", "a raw Cyberpunk 2077 file", "convert it to JSON with WolvenKit first"),
+    (b"PK\x03\x04", "a zip archive", "unpack it first"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
+    (b"Rar!", "a rar archive", "unpack it first"),
+    (b"TES4", "a Bethesda plugin", "export its dialogue from the Creation Kit first"),
+    (b"SQLite format 3\0", "a SQLite database", _AS_TABLE),
+    (b"\x89PNG", "a picture", "give the dialogue files only"),
+    (b"\xff\xd8\xff", "a picture", "give the dialogue files only"),
+    (b"OggS", "a sound file", "give the dialogue files only"),
+    (b"RIFF", "a sound file", "give the dialogue files only"),
+    (b"\x04\x08", "a Ruby marshal file", "export it to JSON with an RPG Maker tool first"),
+    (b"%PDF", "a PDF", "save its text as Name: text lines"),
+    (b"LSOF", "a binary Larian file", "convert it to LSX or LSJ with LSLib first"),
+    (b"LSPK", "a Larian package", "unpack it with LSLib first"),
+)
+
+_SUFFIX_HINTS = {
+    ".rpyc": "decompile it with unrpyc first",
+    ".rpymc": "decompile it with unrpyc first",
+    ".rpa": "unpack it with rpatool first",
+    ".xls": "save it as CSV first",
+    ".xlsx": "save it as CSV first",
+    ".ods": "save it as CSV first",
+    ".docx": "save it as plain text first",
+    ".odt": "save it as plain text first",
+    ".strings": "export it as XML with xTranslator first",
+    ".dlstrings": "export it as XML with xTranslator first",
+    ".ilstrings": "export it as XML with xTranslator first",
+}
+
+# Formats with a shape of their own that a likeness would misread, such as player replies as speech.
+# Every pattern of a row must be found; no pattern may backtrack over more than a line.
+_TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("WolvenKit JSON", (r'"WKitJsonVersion"',)),
+    ("compiled Ink", (r'"inkVersion"',)),
+    ("Cataclysm DDA dialogue", (r'"(?:dynamic_line|talk_topic)"',)),
+    ("an articy:draft export", (r'"Packages"', r'"Models"')),
+    ("a Stardew Valley content pack", (r'"Changes"', r'"Action"', r'"Target"')),
+    ("an RPG Maker file", (r'"code":\s?\d+', r'"indent":', r'"parameters":')),
+    ("a Yarn Spinner script", (r"(?m)^title:", r"(?m)^---\s?$", r"(?m)^===\s?$")),
+    ("a Twee script", (r"(?m)^:: ?\S",)),
+    ("Wesnoth WML", (r"(?m)^[ \t]*\[(?:scenario|message|event)\]", r"(?m)^[ \t]*\[/")),
+    ("a gettext catalogue", (r'(?m)^msgid "', r"(?m)^msgstr")),
+    ("Source engine captions", (r'(?i)\A\s*"?lang"?\s*\{',)),
+    ("an Ink script", (r"(?m)^(?:=== ?\w+|VAR \w+ ?=)", r"(?m)^[ \t]*(?:->|\*|\+|~) ?\w")),
+    ("a Godot Dialogue Manager script", (r"(?m)^~ \w+[ \t]*$", r"(?m)^=>")),
+    ("a WeiDU translation", (r"(?m)^@\d+[ \t]*=[ \t]*[~\"%]",)),
+    ("a WeiDU dialogue", (r"(?m)^(?:BEGIN|CHAIN|EXTEND_BOTTOM|APPEND)[ \t]", r"(?m)@\d+|~[^~]{1,500}~")),
+    ("a Fallout message file", (r"(?m)^\{\d+\}\{[^}\n]*\}\{",)),
+    ("an XML or HTML export", (r"<SSTXMLRessources|<contentList|<tw-storydata",)),
+)
+_COMPILED_SIGNATURES = tuple(
+    (label, tuple(re.compile(pattern) for pattern in patterns)) for label, patterns in _TEXT_SIGNATURES
+)
+
+
+def why_not(file: DumpFile) -> str | None:
+    """Why nothing can be read from `file` as it is: empty, or binary. None when it is worth a try."""
+    if not file.raw_head.strip():
+        return "is empty"
+    for magic, what, hint in _BINARIES:
+        if file.raw_head.startswith(magic) and (file.binary or len(magic) > 3):
+            return f"is {what}: {hint}"
+    if file.suffix in _SUFFIX_HINTS and file.binary:
+        return f"is binary: {_SUFFIX_HINTS[file.suffix]}"
+    if file.binary:
+        return f"is binary, not text: {_AS_TABLE}"
+    return None
+
+
+def signature(file: DumpFile) -> str | None:
+    """The name of a format that is recognised and that no reader takes."""
+    for label, patterns in _COMPILED_SIGNATURES:
+        if all(pattern.search(file.head) for pattern in patterns):
+            return label
+    return None
+
+
+def why_not_text(file: DumpFile) -> str:
+    """What to say of a text file that no reader takes."""
+    label = signature(file)
+    if label:
+        return f"is {label}, which no reader takes yet: {_AS_TABLE}"
+    if file.suffix in _SUFFIX_HINTS:
+        return f"is not what its name says: {_SUFFIX_HINTS[file.suffix]}"
+    return f"is in no format known here: {_AS_TABLE}"

@@ -1,0 +1,187 @@
+"""One reading of a set of dump files: find, sniff, join, drop what is there twice, report what failed.
+
+A `Reading` is iterated once, on one thread. What went wrong with a file is in `problems` afterwards;
+the other files are read all the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modkit.errors import DumpError
+from modkit.persona.lines import Line, Names, fold
+from modkit.persona.readers.known import why_not, why_not_text
+from modkit.persona.readers.registry import Join, Reader, best_reader
+from modkit.persona.readers.source import DumpFile, display_path
+
+__all__ = ["Problem", "Reading"]
+
+MAX_FILES = 200_000
+MAX_SEEN = 1_000_000  # lines remembered for dropping duplicates; what comes after is kept as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that was not read, or not wholly. `fatal` when nothing more came from it."""
+
+    file: str
+    reason: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return self.reason if self.reason.startswith(self.file) else f"{self.file} {self.reason}"
+
+
+class Reading:
+    """The lines of files and folders, in the order given, folders in the order of their names.
+
+    `aliases` joins spellings of a name (see `Names`). `progress` is called with a number from 0.0 to
+    1.0 now and then. Iterating raises DumpError only when a path does not exist or nothing was given.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | Path] | str | Path,
+        *,
+        aliases: Mapping[str, Iterable[str]] | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.paths = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+        self.problems: list[Problem] = []
+        self.files: list[tuple[str, str, int]] = []  # (name, reader, lines kept)
+        self.duplicates = 0
+        self._names = Names(aliases)
+        self._progress = progress
+        self._read_bytes = self._all_bytes = 0
+        self._told = -1.0
+
+    @property
+    def failed(self) -> list[Problem]:
+        """The problems because of which a file gave nothing, or not all it had."""
+        return [problem for problem in self.problems if problem.fatal]
+
+    def join_name(self, name: str) -> str:
+        """`name` in the one spelling this reading uses for it."""
+        return self._names.join(name) or name
+
+    def __iter__(self) -> Iterator[Line]:
+        join = Join()
+        known = list(self._open())
+        # Once for every scan and once for every read.
+        self._all_bytes = sum(file.size * (2 if reader.scan else 1) for file, reader in known)
+        for file, reader in list(known):
+            if reader.scan is not None:
+                try:
+                    reader.scan(file, join)
+                except DumpError as error:
+                    self._fail(file, str(error))
+                    known.remove((file, reader))
+        seen = _Seen()
+        for file, reader in known:
+            kept = 0
+            try:
+                for raw in reader.read(file, join):
+                    if raw is None:
+                        continue
+                    line = self._names.apply(raw)
+                    if seen.before(line, reader.records):
+                        self.duplicates += 1
+                    else:
+                        kept += 1
+                        yield line
+            except DumpError as error:
+                self._fail(file, str(error))
+            for warning in file.warnings[:3]:
+                self.problems.append(Problem(file.name, f"{file.name}: {warning}", fatal=False))
+            if len(file.warnings) > 3:
+                more = len(file.warnings) - 3
+                self.problems.append(Problem(file.name, f"{file.name}: {more} more like these", fatal=False))
+            self.files.append((file.name, reader.name, kept))
+        if self._progress is not None:
+            self._progress(1.0)
+
+    def _open(self) -> Iterator[tuple[DumpFile, Reader]]:
+        for path in self._walk():
+            try:
+                file = DumpFile(path, self._advance)
+            except DumpError as error:
+                self.problems.append(Problem(display_path(path), str(error)))
+                continue
+            reason = why_not(file)
+            reader = None if reason else best_reader(file)
+            if reader is None:
+                self._fail(file, reason or why_not_text(file))
+            else:
+                yield file, reader
+
+    def _walk(self) -> Iterator[Path]:
+        if not self.paths:
+            raise DumpError("no dump was given: name at least one file or folder")
+        seen: set[Path] = set()
+        for path in self.paths:
+            if not path.exists():
+                raise DumpError(f"{display_path(path)} does not exist")
+            for found in _files_below(path) if path.is_dir() else [path]:
+                if found in seen:
+                    continue
+                seen.add(found)
+                if len(seen) > MAX_FILES:
+                    raise DumpError(f"{display_path(path)} holds more than {MAX_FILES:,} files: name a smaller folder")
+                if found.is_file():
+                    yield found
+                else:  # a pipe or a device would never end
+                    self.problems.append(Problem(display_path(found), "is not a regular file"))
+
+    def _fail(self, file: DumpFile, reason: str) -> None:
+        self.problems.append(Problem(file.name, reason))
+
+    def _advance(self, count: int) -> None:
+        self._read_bytes += count
+        if self._progress is not None and self._all_bytes:
+            share = min(1.0, self._read_bytes / self._all_bytes)
+            if share - self._told >= 0.005:
+                self._told = share
+                self._progress(share)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    # Links are not followed: a link to a parent would be a folder without end.
+    for root, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield Path(root, name)
+
+
+class _Seen:
+    """Which lines were met before.
+
+    By id: the same speaker says the same text under the same id. By text, where a line has no id: in
+    another file, or again in the same scene of a table. A script may have its speaker say "Hm." twice.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._texts: dict[int, tuple[str, bool]] = {}
+        self._records: set[int] = set()
+
+    def before(self, line: Line, records: bool) -> bool:
+        speaker = fold(line.speaker) if line.speaker else None
+        text = hash((speaker, line.kind, line.lang, line.text.casefold()))
+        identity = hash((text, line.id)) if line.id else None
+        record = hash((text, line.scene, line.source.file)) if records and not line.id else None
+        if (identity is not None and identity in self._ids) or (record is not None and record in self._records):
+            return True
+        first = self._texts.get(text)
+        if first is not None and first[0] != line.source.file and not (line.id and first[1]):
+            return True
+        if len(self._texts) < MAX_SEEN:
+            self._texts.setdefault(text, (line.source.file, line.id is not None))
+            if identity is not None:
+                self._ids.add(identity)
+            if record is not None:
+                self._records.add(record)
+        return False
