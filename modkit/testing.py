@@ -15,19 +15,19 @@ words in the same frames, every time. Everything here belongs to the thread that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modkit.errors import EngineClosed, EngineDied, EngineError, ModkitError, OptionError, StreamTimeout
+from modkit.engine.stream import Stream
+from modkit.errors import EngineClosed, EngineDied, ModkitError, OptionError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from modkit.host import Host, Mod
 
-__all__ = ["FakeEngine", "FakeRequest", "FakeStats", "FakeStream", "ManualClock", "load_mod", "run_ticks"]
+__all__ = ["FakeEngine", "FakeRequest", "ManualClock", "load_mod", "run_ticks"]
 
 Reply = str | ModkitError | tuple[str, ModkitError]
 _WORD = re.compile(r"\s*\S+\s*\Z|\s*\S+")
@@ -57,18 +57,6 @@ class ManualClock:
 
 
 @dataclass(frozen=True)
-class FakeStats:
-    """The same names as the stats of a real stream; a word counts as a token, a tick as a hundredth of a
-    second."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-    time_to_first_token: float = 0.0
-    tokens_per_second: float = 0.0
-
-
-@dataclass(frozen=True)
 class FakeRequest:
     """What the engine was asked: `messages` of a chat (or `prompt` of a generate) and the options as
     given."""
@@ -83,162 +71,32 @@ class FakeRequest:
         return str(self.messages[-1].get("content", "")) if self.messages else self.prompt or ""
 
 
-class _When:
-    """The waitable that a coroutine yields to its host."""
+@dataclass
+class _Speech:
+    """What is still to be said on a stream, and how it will end."""
 
-    __slots__ = ("ready",)
-
-    def __init__(self, ready: Callable[[], bool]) -> None:
-        self.ready = ready
-
-
-class FakeStream:
-    """The face of `modkit.Stream`. Made by `FakeEngine`; only its `tick()` changes it."""
-
-    def __init__(self, engine: FakeEngine, ident: int) -> None:
-        self.id = ident
-        self.text = ""
-        self.finish: str | None = None
-        self.error: ModkitError | None = None
-        self.tokens: tuple[int, ...] = ()
-        self.stats = FakeStats()
-        self._engine = engine
-        self._taken = 0
-        self._cancelled = False
-        self._callbacks: list[Callable[[Any], None]] = []
-        self._words: list[str] = []
-        self._spoken = 0
-        self._due = 0.0
-        self._ticks = 0
-        self._end = "stop"
-        self._fault: ModkitError | None = None
-
-    @property
-    def done(self) -> bool:
-        """True once `finish` is set; no text arrives after that."""
-        return self.finish is not None
-
-    def take(self) -> str:
-        """The text since the last take."""
-        piece = self.text[self._taken :]
-        self._taken = len(self.text)
-        return piece
-
-    def cancel(self) -> None:
-        """Ask for the end; no text arrives any more and the next tick sets `finish` to "cancelled"."""
-        self._cancelled = True
-
-    def result(self, timeout: float | None = None) -> str:
-        """Tick the engine until the stream is done and return its text; raises `error` when it failed.
-
-        A fake engine has no time, so `timeout` is counted in its ticks, a hundredth of a second each
-        (default: 600 s).
-        """
-        for _ in range(round((600.0 if timeout is None else timeout) * 100)):
-            if self.done:
-                break
-            self._engine.tick()
-        if not self.done:
-            raise StreamTimeout(f"Stream {self.id} was not done in time; it goes on, or cancel() it.")
-        if self.error is not None:
-            raise self.error
-        return self.text
-
-    def on_done(self, fn: Callable[[Any], None]) -> None:
-        """Call `fn(stream)` once, inside the tick that ends the stream; at once when it is done already."""
-        if self.done:
-            fn(self)
-        else:
-            self._callbacks.append(fn)
-
-    def __await__(self) -> Generator[Any, None, str]:
-        while not self.done:
-            yield _When(lambda: self.done)
-        if self.error is not None:
-            raise self.error
-        return self.text
-
-    def __aiter__(self) -> _Pieces:
-        return _Pieces(self)
-
-    def _advance(self, pace: float) -> None:
-        if self.done:  # a callback of another stream in this very tick may have closed the engine
-            return
-        self._ticks += 1
-        if self._cancelled:
-            self._finish("cancelled")
-            return
-        self._due += pace
-        while self._due >= 1 and self._spoken < len(self._words):
-            self._due -= 1
-            self.text += self._words[self._spoken]
-            self._spoken += 1
-        if self._spoken == len(self._words):
-            self._finish(self._end, self._fault)
-
-    def _finish(self, how: str, error: ModkitError | None = None) -> None:
-        seconds = self._ticks / 100
-        self.stats = FakeStats(
-            prompt_tokens=self.stats.prompt_tokens,
-            generated_tokens=self._spoken,
-            time_to_first_token=min(seconds, 0.01),
-            tokens_per_second=self._spoken / seconds if seconds else 0.0,
-        )
-        self.tokens = tuple(range(self._spoken))
-        self.finish, self.error = how, error
-        self._engine._forget(self)
-        for fn in self._callbacks:
-            fn(self)
-        self._callbacks.clear()
-
-
-class _Pieces:
-    """`async for words in stream`, with a cursor of its own so that `take()` elsewhere steals nothing."""
-
-    def __init__(self, stream: FakeStream) -> None:
-        self._stream = stream
-        self._seen = 0
-
-    def __aiter__(self) -> _Pieces:
-        return self
-
-    async def __anext__(self) -> str:
-        stream = self._stream
-        if len(stream.text) == self._seen and not stream.done:
-            await _Suspend(_When(lambda: stream.done or len(stream.text) > self._seen))
-        piece = stream.text[self._seen :]
-        self._seen = len(stream.text)
-        if piece:
-            return piece
-        if stream.error is not None:
-            raise stream.error
-        raise StopAsyncIteration
-
-
-class _Suspend:
-    def __init__(self, waitable: _When) -> None:
-        self._waitable = waitable
-
-    def __await__(self) -> Generator[Any, None, None]:
-        yield self._waitable
+    words: list[str]
+    finish: str
+    error: ModkitError | None
+    spoken: int = 0
+    due: float = 0.0
+    ticks: int = 0
 
 
 class FakeEngine:
-    """An engine that speaks a script.
+    """An engine that speaks a script; its streams are real `modkit.Stream` objects.
 
-    `replies` are used one after another and start over when they run out; each is a text, an error to end
-    with, or a (text, error) pair that fails after the text. A function gets the `FakeRequest` and returns one
-    of these. `pace` is words per tick for each speaking stream (0.5: a word every other tick). `slots`
-    streams speak at once, the rest wait their turn (None: all of them). `loading` ticks pass before it is
-    ready. What it was asked is kept in `requests`. Callables given to `chat` and `background` run at once, in
-    the caller's thread.
+    `replies` are used one after another and start over when they run out; each is a text, an error to end with,
+    or a (text, error) pair that fails after the text. A function gets the `FakeRequest` and returns one of these.
+    `pace` is words per tick for each speaking stream (0.5: a word every other tick). `slots` streams speak at
+    once, the rest wait their turn (None: all of them). `loading` ticks pass before it is ready. What it was asked
+    is kept in `requests`. Callables given to `chat` and `background` run at once, in the caller's thread. In the
+    stats a word counts as a token, and a tick as a hundredth of a second.
     """
 
     def __init__(
         self,
-        replies: Iterable[Reply] | Callable[[FakeRequest], Reply] = (
-            "The lamp is lit, and the sea is quiet.",
-        ),
+        replies: Iterable[Reply] | Callable[[FakeRequest], Reply] = ("The lamp is lit, the sea is quiet.",),
         *,
         pace: float = 1.0,
         slots: int | None = None,
@@ -257,15 +115,16 @@ class FakeEngine:
         self.requests: list[FakeRequest] = []
         self.ticks = 0
         self._load_ticks = loading
-        self._streams: list[FakeStream] = []
+        self._streams: dict[Stream, _Speech] = {}
         self._next_id = 1
         self._closed = False
         self._death: EngineDied | None = None
+        self._told = False
 
     @property
     def loading(self) -> bool:
         """True until as many ticks have passed as `loading` asked for."""
-        return self.ticks < self._load_ticks
+        return self.ticks < self._load_ticks and not self._closed and self._death is None
 
     @property
     def ready(self) -> bool:
@@ -278,67 +137,65 @@ class FakeEngine:
         return min(1.0, self.ticks / self._load_ticks) if self._load_ticks else 1.0
 
     def tick(self) -> None:
-        """One step of the script for every speaking stream; raises `EngineDied` after `die()`."""
+        """One step of the script for every speaking stream; raises `EngineDied` once after `die()`."""
         if self._death is not None:
-            raise self._death
+            if not self._told:
+                self._told = True
+                raise self._death
+            return
         self.ticks += 1
+        speaking = list(self._streams.items())
         if self.loading:
             return
-        for stream in self._streams[: self.slots]:
-            stream._advance(self.pace)
+        for stream, speech in speaking[: self.slots]:
+            if stream in self._streams:  # a callback of another stream in this very tick may have ended it
+                self._advance(stream, speech)
 
-    def generate(self, prompt: str, **options: Any) -> FakeStream:
+    def generate(self, prompt: str, **options: Any) -> Stream:
         """Speak the next reply; `max_tokens` (in words) and `stop` are kept, other options only recorded."""
         return self._submit(FakeRequest(prompt=prompt, options=options))
 
-    def chat(self, messages: Sequence[Any] | Callable[[], Sequence[Any]], **options: Any) -> FakeStream:
-        """As `generate`. An error of the package raised by a callable ends the stream, as in a real
-        engine."""
+    def chat(self, messages: Sequence[Any] | Callable[[], Sequence[Any]], **options: Any) -> Stream:
+        """As `generate`. An error of the package raised by a callable ends the stream, as in a real engine."""
         try:
             given = messages() if callable(messages) else messages
         except ModkitError as error:
             return self._submit(FakeRequest(options=options), error)
         return self._submit(FakeRequest(messages=tuple(dict(m) for m in given), options=options))
 
-    def background(self, fn: Callable[[], None]) -> None:
-        """Run `fn` at once: a fake engine has no helper thread."""
-        fn()
+    def background(self, function: Callable[[], None]) -> None:
+        """Run `function` at once: a fake engine has no helper thread."""
+        function()
 
     def die(self, message: str = "The engine died on purpose.") -> None:
-        """Behave as if llama.cpp had failed an assertion: every stream ends with an error, `tick()`
-        raises."""
+        """Behave as if llama.cpp had failed an assertion: every stream ends with an error, `tick()` raises."""
         self._death = EngineDied(message)
         self._end_all(self._death)
 
     def close(self) -> None:
         """End every stream with `EngineClosed`. May be called twice."""
         self._closed = True
-        self._end_all(EngineClosed("The engine was closed while this stream was speaking."))
+        self._end_all(EngineClosed("the engine was closed while this reply was under way"))
 
     def __enter__(self) -> FakeEngine:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _submit(self, request: FakeRequest, failed: ModkitError | None = None) -> FakeStream:
+    def _submit(self, request: FakeRequest, failed: ModkitError | None = None) -> Stream:
         if self._closed:
-            raise EngineClosed("The engine is closed; make a new one.")
+            raise EngineClosed("the engine is closed; make a new one")
         if self._death is not None:
             raise self._death
-        stream = FakeStream(self, self._next_id)
+        text, error = _split(failed if failed is not None else self._next_reply(request))
+        words, finish = _script(text, request.options)
+        stream = Stream(self, self._next_id)
         self._next_id += 1
         said = " ".join(str(m.get("content", "")) for m in request.messages) or request.prompt or ""
-        stream.stats = FakeStats(prompt_tokens=len(said.split()))
-        reply = failed if failed is not None else self._next_reply(request)
-        text, stream._fault = _split(reply)
-        stream._words, stream._end = _script(text, request.options)
-        if stream._fault is not None:
-            stream._end = "error"
+        stream._started(len(said.split()), 0)
         self.requests.append(request)
-        self._streams.append(stream)
+        self._streams[stream] = _Speech(words, "error" if error else finish, error)
         return stream
 
     def _next_reply(self, request: FakeRequest) -> Reply:
@@ -346,12 +203,32 @@ class FakeEngine:
             return self._answer(request)
         return self._replies[len(self.requests) % len(self._replies)]
 
-    def _end_all(self, error: EngineError) -> None:
-        for stream in list(self._streams):
-            stream._finish("error", error)
+    def _advance(self, stream: Stream, speech: _Speech) -> None:
+        speech.ticks += 1
+        speech.due += self.pace
+        while speech.due >= 1 and speech.spoken < len(speech.words):
+            stream._feed(speech.words[speech.spoken], speech.spoken)
+            speech.due -= 1
+            speech.spoken += 1
+        if stream._cancelled:
+            self._end(stream, "cancelled")
+        elif speech.spoken == len(speech.words):
+            stream.stats.time_to_first_token = 0.01
+            stream.stats.tokens_per_second = 100 * speech.spoken / speech.ticks
+            self._end(stream, speech.finish, speech.error)
 
-    def _forget(self, stream: FakeStream) -> None:
-        self._streams.remove(stream)
+    def _cancel(self, stream: Stream) -> None:
+        """The stream is marked already; the next tick ends it."""
+
+    def _end(self, stream: Stream, finish: str, error: ModkitError | None = None) -> None:
+        del self._streams[stream]
+        stream._end(finish, error)
+
+    def _end_all(self, error: ModkitError) -> None:
+        for stream in list(self._streams):
+            self._end(
+                stream, "cancelled" if stream._cancelled else "error", None if stream._cancelled else error
+            )
 
 
 def _split(reply: Reply) -> tuple[str, ModkitError | None]:

@@ -153,7 +153,7 @@ class Host:
 
     @property
     def engine_failure(self) -> str | None:
-        """Why the engine's tick last failed, or None. Streams end with an error then; the mods go on."""
+        """Why the engine failed, or None. Its streams have ended with that error; the mods go on."""
         return self._engine_failure
 
     def load(self, folder: str | Path) -> Mod:
@@ -231,7 +231,7 @@ class Host:
     def close(self) -> None:
         """Unload every mod and let go of the NPCs; the engine stays the game's. May be called twice."""
         self._check_thread()
-        for ident in reversed(sorted(self._mods)):
+        for ident in sorted(self._mods, reverse=True):
             self.unload(ident, "close")
         self._inbox.clear()
         self._outbox.clear()
@@ -274,11 +274,8 @@ class Host:
         try:
             self.engine.tick()
         except ModkitError as error:
-            if self._engine_failure is None:
-                _log.error("The engine failed: %s", error)
+            _log.error("The engine failed: %s", error)
             self._engine_failure = str(error)
-        else:
-            self._engine_failure = None
 
     def _make_ready(self) -> None:
         while self._unready:

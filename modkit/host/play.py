@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -47,10 +48,8 @@ def run_headless(
         with Host(mods_dir, engine=engine, save=save) as host:
             host.subscribe("*", lambda event: say(_line(event)))
             _tell_problems(host, say)
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 _run(host, seconds, 1 / fps)
-            except KeyboardInterrupt:
-                pass
             _tell_problems(host, say, state="suspended")
             return host.report
     finally:

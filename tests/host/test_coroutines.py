@@ -20,9 +20,11 @@ class Talker:
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self.replies: list[Any] = []
 
     def say(self, words: str, **options: Any) -> Any:
-        return self.engine.chat([{"role": "user", "content": words}], **options)
+        self.replies.append(self.engine.chat([{"role": "user", "content": words}], **options))
+        return self.replies[-1]
 
 
 def start(mods: Path, engine: FakeEngine | None = None, **options: Any) -> tuple[Host, list[Any]]:
@@ -294,7 +296,7 @@ def test_unloading_a_mod_cancels_the_replies_it_waits_for(write_mod: WriteMod, m
     run_ticks(host, 5)
     host.unload("chatty")
     run_ticks(host, 2)
-    assert engine._streams == []
+    assert [reply.finish for reply in host.npc("sable").replies] == ["cancelled"]
     assert heard == []
 
 
