@@ -8,18 +8,17 @@ from pathlib import Path
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
-from model import Llama
-from tokenizer import CHAT_TEMPLATE, END, START
 from tokenizers import Tokenizer
+
+from model import Llama
+from tokenizer import CHAT_TEMPLATE, END, START, mark
 
 
 def vocabulary(tokenizer: Tokenizer) -> tuple[list[str], list[int], list[str]]:
     """Token texts and types in the order of their ids, and the merges, as GGUF keeps them."""
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    kinds = [
-        int(gguf.TokenType.CONTROL if token in (START, END) else gguf.TokenType.NORMAL) for token in tokens
-    ]
+    kinds = [int(gguf.TokenType.CONTROL if token in (START, END) else gguf.TokenType.NORMAL) for token in tokens]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return tokens, kinds, merges
 
@@ -48,13 +47,13 @@ def write(model: Llama, tokenizer: Tokenizer, path: Path, *, name: str = "Sable"
     writer.add_vocab_size(shape.vocab)
 
     tokens, kinds, merges = vocabulary(tokenizer)
-    end = tokenizer.token_to_id(END)
+    end = mark(tokenizer, END)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
-    writer.add_bos_token_id(tokenizer.token_to_id(START))
+    writer.add_bos_token_id(mark(tokenizer, START))
     writer.add_eos_token_id(end)
     writer.add_eot_token_id(end)
     writer.add_pad_token_id(end)

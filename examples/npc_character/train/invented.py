@@ -6,20 +6,38 @@ They teach the one skill that the dump alone does not: take what the memory says
 from __future__ import annotations
 
 import random
+import re
 
-ONSETS = "b br c cr d dr f fl g gr h j k l m n p pr r s sh sk st t th tr v w y z qu bl gl pl sn sp".split()
-VOWELS = "a e i o u ai ea ee oa ou ie".split()
-CODAS = "b ck d g l ll m n nd nt p r rk rn s sk st t th x ff rt lm".split()
-GOODS = "salt wool rope coal apples iron nails honey glass timber candles pepper leather tin onions cloth tar barley soap wine".split()
-THINGS = "lantern knife letter ring compass bottle rope basket drum mirror key book spoon flute map coin boot hammer candle box".split()
-LOOKS = "red blue broken old small heavy silver rusty wet green black wooden golden painted torn strange long cold empty".split()
-TRADES = "cooper weaver baker tinker smith carpenter sailor cook farmer singer tailor miller pedlar joiner diver clerk".split()
+
+def _listed(words: str) -> list[str]:
+    return words.split()
+
+
+ONSETS = _listed("b br c cr d dr f fl g gr h j k l m n p pr r s sh sk st t th tr v w y z qu bl gl pl sn sp")
+VOWELS = _listed("a e i o u ai ea ee oa ou ie")
+CODAS = _listed("b ck d g l ll m n nd nt p r rk rn s sk st t th x ff rt lm")
+GOODS = _listed(
+    "salt wool rope coal apples iron nails honey glass timber candles pepper leather tin onions cloth tar barley soap wine"
+)
+THINGS = _listed(
+    "lantern knife letter ring compass bottle rope basket drum mirror key book spoon flute map coin boot hammer candle box"
+)
+LOOKS = _listed(
+    "red blue broken old small heavy silver rusty wet green black wooden golden painted torn strange long cold empty"
+)
+TRADES = _listed(
+    "cooper weaver baker tinker smith carpenter sailor cook farmer singer tailor miller pedlar joiner diver clerk"
+)
 PLACES = (
     "on the Long Quay", "on the Fish Stair", "at the Blue Eel", "by the Salt House", "in the Tar Yard", "at Hob's hut",
     "by the red door", "on Gull Rock", "behind the chapel", "on the hill road", "under the old pier", "at the market",
 )  # fmt: skip
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-NUMBERS = "two three four five six seven eight nine ten eleven twelve twenty thirty forty".split()
+NAMES = _listed(
+    "Tom John Mary Peter Anna William Alice George Martha Robert Jane Henry Ruth Thomas Emma Jack Ellen Simon Rose Paul Clara"
+)
+UNLUCKY = {"hell", "dick", "shit", "cunt", "slut", "tit", "piss", "nigger", "rape", "cock", "prick", "fuck"}
+DAYS = _listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+NUMBERS = _listed("two three four five six seven eight nine ten eleven twelve twenty thirty forty")
 
 # (memories, questions, replies); a slot in braces is filled with the same words in all three.
 REMEMBERED: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
@@ -90,12 +108,20 @@ STRANGE_REPLIES = (
 )
 
 
+SLOT = re.compile(r"\{(\w+)\}")
+YOURS = (
+    ("The stranger gave me", "You gave me"), ("The player gave me", "You gave me"), ("The stranger's name is", "Your name is"),
+    ("The player is called", "You are called"), ("The player said: my name", "You said that your name"),
+)  # fmt: skip
+
+
 def word(rng: random.Random) -> str:
     """A word that is in no book: one to three syllables."""
     text = ""
     for _ in range(rng.choices((1, 2, 3), (2, 6, 2))[0]):
         text += rng.choice(ONSETS) + rng.choice(VOWELS)
-    return text + (rng.choice(CODAS) if rng.random() < 0.8 else "")
+    text += rng.choice(CODAS) if rng.random() < 0.8 else ""
+    return word(rng) if text in UNLUCKY else text
 
 
 def slots(rng: random.Random) -> dict[str, str]:
@@ -106,6 +132,8 @@ def slots(rng: random.Random) -> dict[str, str]:
         "look": rng.choice(LOOKS), "trade": rng.choice(TRADES), "place": rng.choice(PLACES), "day": rng.choice(DAYS),
         "number": rng.choice(NUMBERS),
     }  # fmt: skip
+    if rng.random() < 0.25:
+        fill["name"], fill["other"] = rng.sample(NAMES, 2)
     for key in ("goods", "thing", "look", "trade"):
         if rng.random() < 0.3:
             fill[key] = word(rng)
@@ -113,9 +141,15 @@ def slots(rng: random.Random) -> dict[str, str]:
 
 
 def _fill(form: str, fill: dict[str, str]) -> str:
-    text = form.format(**fill)
+    text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", form.format(**fill))
     text = ". ".join(part[:1].upper() + part[1:] for part in text.split(". "))
     return text
+
+
+def _within(forms: tuple[str, ...], said: str) -> list[str]:
+    """The forms that name nothing beyond what ``said`` names."""
+    known = set(SLOT.findall(said)) | {"key"}
+    return [form for form in forms if known.issuperset(SLOT.findall(form))]
 
 
 def remembered(rng: random.Random) -> tuple[str, str, str, list[str]]:
@@ -123,23 +157,21 @@ def remembered(rng: random.Random) -> tuple[str, str, str, list[str]]:
     memories, questions, replies = rng.choice(REMEMBERED)
     fill = slots(rng)
     form = rng.choice(memories)
-    keys = [fill[key] for key in ("name", "other", "boat", "town") if "{" + key + "}" in form] or [fill["thing"]]
-    fill["key"] = rng.choice(keys)
+    keys = [fill[key] for key in SLOT.findall(form) if key in ("name", "other", "boat", "town")]
+    fill["key"] = rng.choice(keys or [fill["thing"]])
     memory = _fill(form, fill)
-    opener = rng.choice(("", "", "", f"{fill['key']}? ", "I remember. ", "Yes. ", "I know this much. "))
-    reply = _fill(rng.choice(replies), fill) if replies and rng.random() < 0.6 else opener + memory
-    if form not in replies and replies and "{" in form:  # a reply may only say what the memory says
-        needed = {part.split("}")[0] for part in form.split("{")[1:]}
-        if any(part.split("}")[0] not in needed for r in [reply] for part in r.split("{")[1:]):
-            reply = memory
+    usable = _within(replies, form)
+    if usable and rng.random() < 0.6:
+        reply = _fill(rng.choice(usable), fill)
+    else:
+        reply = rng.choice(("", "", "", fill["key"] + "? ", "I remember. ", "Yes. ", "I know this much. ")) + memory
+    for theirs, yours in YOURS:
+        reply = reply.replace(theirs, yours)
     others = []
     for _ in range(rng.choices((0, 1, 2), (5, 3, 2))[0]):
-        other_forms, _, _ = rng.choice(REMEMBERED)
-        others.append(_fill(rng.choice(other_forms), slots(rng)))
-    reply = reply.replace("The stranger gave me", "You gave me").replace("The player gave me", "You gave me")
-    reply = reply.replace("The stranger's name is", "Your name is").replace("The player is called", "You are called")
-    reply = reply.replace("The player said: my name", "You said that your name")
-    return memory, _fill(rng.choice(questions), fill), reply, others
+        forms, _, _ = rng.choice(REMEMBERED)
+        others.append(_fill(rng.choice(forms), slots(rng)))
+    return memory, _fill(rng.choice(_within(questions, form)), fill), reply, others
 
 
 def noticed(rng: random.Random) -> tuple[str, str]:

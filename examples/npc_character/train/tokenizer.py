@@ -35,14 +35,22 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
     return tokenizer
 
 
+def mark(tokenizer: Tokenizer, text: str) -> int:
+    """The id of a control token, which every vocabulary trained here has."""
+    token = tokenizer.token_to_id(text)
+    if token is None:
+        raise ValueError(f"the vocabulary lacks {text}")
+    return int(token)
+
+
 class Codec:
     """Encodes messages for training. Control tokens are placed by id and never parsed out of text."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.tokenizer.encode_special_tokens = True
-        self.start = tokenizer.token_to_id(START)
-        self.end = tokenizer.token_to_id(END)
+        self.start = mark(tokenizer, START)
+        self.end = mark(tokenizer, END)
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
 
     def _encode(self, text: str) -> tuple[int, ...]:

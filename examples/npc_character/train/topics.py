@@ -42,7 +42,8 @@ STOCK = {
 BEFORE = (
     "Sable, ", "So, ", "So ", "Please, ", "Excuse me, ", "Tell me, ", "Keeper, ", "And ", "But ", "Hey, ", "Well, ", "Hello. ",
     "Hi, ", "Good evening. ", "Hm. ", "Ok, ", "One more thing. ", "I wonder, ", "I was wondering, ", "Just asking, ", "Now, ",
-    "Can I ask, ", "May I ask, ", "Listen, ", "Oh, ", "Ah. ", "By the way, ", "Sorry, ", "I must ask, ", "Good day. ", "Right. ",
+    "Can I ask, ", "I just arrived. ", "Nell sent me. ", "I have a question. ", "Forgive me, but ", "I forgot: ", "It is cold tonight. ",
+    "Bram told me to ask you: ", "Do you know, ", "Can you tell me, ", "Could you tell me, ", "I want to ask you, ", "May I ask, ", "Listen, ", "Oh, ", "Ah. ", "By the way, ", "Sorry, ", "I must ask, ", "Good day. ", "Right. ",
 )  # fmt: skip
 AFTER = (
     ", Sable", ", please", ", keeper", ", then", " exactly", " really", ", if I may ask", ", do you think", ", in your opinion",
@@ -57,6 +58,9 @@ SWAPS = (
     (r"\bhave you\b", "did you"), (r"\bCorrow\b", "this town"), (r"\bthe town\b", "Corrow"), (r"\bwant to\b", "wanna"),
     (r"\bcan you\b", "could you"), (r"\bcan you\b", "will you"), (r"\bpeople\b", "folk"), (r"\blike\b", "really like"),
 )  # fmt: skip
+LITTLE = frozenset(
+    re.findall(r"\w+", "the a an do does did is are was of to you your me i it in on can could would there")
+)
 
 
 @dataclass
@@ -129,7 +133,9 @@ def reword(question: str, rng: random.Random) -> str:
             if changed != text:
                 text = changed
                 break
-    if rng.random() < 0.08:
+    if rng.random() < 0.04:
+        text = " ".join(w for w in text.split() if w.lower() not in LITTLE) or text
+    elif rng.random() < 0.08:
         text = re.sub(r"\b(?:the|a|an|do|does|is|are) ", "", text, count=1)
     if rng.random() < 0.10:
         words = text.split(" ")
