@@ -84,8 +84,13 @@ def make_model(
     tensor_type: str = "q8_0",
     seed: int = 1,
     chat_template: str | None = CHATML,
+    endless: bool = True,
 ) -> Path:
-    """Writes a GGUF; the same arguments give the same bytes."""
+    """Writes a GGUF; the same arguments give the same bytes.
+
+    endless: the end-of-turn token has a score of zero, so that the likeliest 40 tokens (the default
+    top_k) never hold it, and a reply ends where a test says it ends.
+    """
     random = np.random.default_rng(seed)
     feed_forward = feed_forward or 2 * width
     w = gguf.GGUFWriter(str(path), "llama")
@@ -130,7 +135,8 @@ def make_model(
         w.add_tensor(name, np.ones(width, dtype=np.float32))
 
     add("token_embd.weight", len(tokens), width)
-    w.add_tensor("output.weight", _output(random, len(tokens), width, quantised), raw_dtype=quantised)
+    silent = [tokens.index(t) for t in SPECIAL if t in tokens] if endless else []
+    w.add_tensor("output.weight", _output(random, len(tokens), width, silent, quantised), raw_dtype=quantised)
     add_norm("output_norm.weight")
     kv = width // heads * max(1, heads // 2)
     for i in range(layers):
@@ -151,10 +157,11 @@ def make_model(
 
 
 def _output(
-    random: np.random.Generator, rows: int, columns: int, quantised: gguf.GGMLQuantizationType
+    random: np.random.Generator, rows: int, columns: int, silent: list[int], quantised: gguf.GGMLQuantizationType
 ) -> np.ndarray:
     """The output matrix: all rows differ, or greedy decoding would have ties."""
     data = random.standard_normal((rows, columns), dtype=np.float32) / np.sqrt(columns)
+    data[silent] = 0.0
     return gguf.quants.quantize(data, quantised)
 
 

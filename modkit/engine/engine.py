@@ -88,10 +88,11 @@ class Engine:
         self._helper = Helper("modkit-helper")
         self._failure: ModkitError | None = None
         self._raised = False
-        self._closed = False
+        self._closed = True  # until there is a worker to close
         settings = Settings(context, slots, threads, gpu_layers, vram_budget)
         self._worker: Worker = configure(self.path, settings, library, llama_log.getEffectiveLevel())
         self.library = self._worker.library
+        self._closed = False
         _open_engines.add(self)
 
     # ---- state ----
@@ -165,7 +166,7 @@ class Engine:
             return
         finish, generated, first, rest, text = event[2:]
         stream._feed(text)
-        stream.stats.generated_tokens = generated
+        stream.stats.generated_tokens = len(stream.tokens) if stream._cancelled else generated
         stream.stats.time_to_first_token = first
         stream.stats.tokens_per_second = (generated - 1) / rest if generated > 1 and rest > 0 else 0.0
         stream._end(_FINISH[finish], keep_tokens=finish != Worker.STOP_STRING)

@@ -157,6 +157,8 @@ class Stream:
     def _end(self, finish: str, error: ModkitError | None = None, *, keep_tokens: bool = True) -> None:
         if self.finish is not None:
             return
+        if self._cancelled and finish != "error":
+            finish = "cancelled"  # the reply may have ended by itself before the cancel reached the worker
         if not keep_tokens:
             self._tokens.clear()
         self.error = error

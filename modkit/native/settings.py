@@ -23,6 +23,8 @@ SLICE_SECONDS = 0.025
 SLICE_SECONDS_ALONE = 0.100
 BATCH = 512
 ALL_LAYERS = 999
+# Of events: a host may stay away for some 20,000 tokens before the worker waits for it.
+RING_BYTES = 1 << 18
 
 
 def _physical_cores() -> int:
@@ -106,7 +108,7 @@ def configure(path: Path, settings: Settings, library_path: str | os.PathLike[st
     config.model_path = name
     config.slots = settings.slots
     config.context = settings.context
-    config.ring_bytes = 1 << max(18, (settings.slots * 8192).bit_length())
+    config.ring_bytes = max(RING_BYTES, 1 << (settings.slots * 8192).bit_length())
     config.queue_length = MAX_WAITING
     config.slice_seconds = SLICE_SECONDS
     config.slice_seconds_alone = SLICE_SECONDS_ALONE
