@@ -21,17 +21,23 @@ import topics
 
 SPEAKER = "Sable"
 OTHERS = ("Bram", "Crake", "Hob", "Nell", "Pip")
-GO_ON = (
-    "why", "tell me more", "and then", "go on", "why is that", "how so", "what else", "really", "what happened then", "can you say more",
-    "what do you mean", "why not", "more", "please go on", "is that all", "how come", "and", "what happened next", "tell me why",
-    "I want to hear more", "how do you know", "are you sure", "that is interesting, go on", "oh? go on",
-)  # fmt: skip
-ABOUT_LINE = (
-    "what about {a}", "tell me about {a}", "tell me about {a} and {b}", "what do you know about {a}", "what of {a} and {b}",
-    "do you remember {a}", "{a} and {b}", "what was that about {a}", "did you say something about {a}", "{a}",
-    "I heard something about {a} and {b}", "what happened with {a} and {b}", "is it true about {a}", "any news of {a}",
-    "have you anything to say about {a}", "what do you think about {a}",
-)  # fmt: skip
+GO_ON = topics.forms(
+    """
+    why | tell me more | and then | go on | why is that | how so | what else | really |
+    what happened then | can you say more | what do you mean | why not | more | please go on |
+    is that all | how come | and | what happened next | tell me why | I want to hear more |
+    how do you know | are you sure | that is interesting, go on | oh? go on
+    """
+)
+ABOUT_LINE = topics.forms(
+    """
+    what about {a} | tell me about {a} | tell me about {a} and {b} | what do you know about {a} |
+    what of {a} and {b} | do you remember {a} | {a} and {b} | what was that about {a} |
+    did you say something about {a} | {a} | I heard something about {a} and {b} |
+    what happened with {a} and {b} | is it true about {a} | any news of {a} |
+    have you anything to say about {a} | what do you think about {a}
+    """
+)
 OPENERS = ("", "", "", "", "", "Well. ", "I remember. ", "Listen. ", "Hm. ", "I will tell you. ", "Plainly, then. ")
 PLAIN = frozenset(
     re.findall(
@@ -118,7 +124,7 @@ class Corpus:
     def __init__(self, home: Path, seed: int) -> None:
         self.rng = random.Random(seed)
         self.card = (home / "card.txt").read_text(encoding="utf-8").strip()
-        self.topics = topics.read(home / "train" / "topics")
+        self.topics = topics.read(*sorted((home / "train" / "topics").glob("*.txt")))
         self.asked = [topic for topic in self.topics if topic.questions]
         self.seen = [topic for topic in self.topics if topic.facts]
         said = dump.read(home / "dump")
@@ -165,7 +171,9 @@ class Corpus:
         """What she says when a memory is the answer: her own words again, or somebody else's as theirs."""
         if memory.speaker == SPEAKER:
             return self.rng.choice(OPENERS) + memory.text
-        return self.rng.choice(("{0} said: {1}", "{0} says: {1}", "As {0} put it: {1}")).format(memory.speaker, memory.said)
+        return self.rng.choice(("{0} said: {1}", "{0} says: {1}", "As {0} put it: {1}")).format(
+            memory.speaker, memory.said
+        )
 
     def fact(self) -> str:
         """Something noticed that this reply passes over."""

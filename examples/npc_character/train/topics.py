@@ -6,6 +6,7 @@ A topic file is plain text, blocks apart by a blank line::
     S: thing the tide               a subject: the stock questions of its kind are added (person, place, thing)
     Q: when is low tide | is the tide out
     N: The tide is low.             a fact that play may notice (for topics that answer to what is seen)
+    M: The tide took {thing}.       a memory (only in invented.txt)
     A: Twice a day, like manners.   an answer; several lines, any of them will do
     F: The moon pulls it.           what she adds when asked to go on, or why
 """
@@ -17,47 +18,79 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ABOUT = (
-    "tell me about {s}", "what about {s}", "what do you know about {s}", "what can you tell me about {s}",
-    "do you know {s}", "what do you think of {s}", "{s}", "I want to know about {s}", "I heard about {s}",
-    "can you tell me about {s}", "what do people say about {s}", "could you tell me something about {s}",
-    "I would like to hear about {s}", "talk to me about {s}", "I have a question about {s}",
-)  # fmt: skip
+
+def split(text: str) -> list[str]:
+    return [part.strip() for part in text.split("|") if part.strip()]
+
+
+def forms(text: str) -> tuple[str, ...]:
+    """The phrases of ``text``, which a bar keeps apart; a blank at a phrase's edge is written as ``_``."""
+    return tuple(form.replace("_", " ") for form in split(text))
+
+
+ABOUT = forms(
+    """
+    tell me about {s} | what about {s} | what do you know about {s} | what can you tell me about {s} |
+    do you know {s} | what do you think of {s} | {s} | I want to know about {s} | I heard about {s} |
+    can you tell me about {s} | what do people say about {s} | could you tell me something about {s} |
+    I would like to hear about {s} | talk to me about {s} | I have a question about {s}
+    """
+)
 STOCK = {
-    "person": (
-        "who is {s}", "what is {s} like", "have you met {s}", "who's {s}", "is {s} a friend of yours", "do you like {s}",
-        "I met {s} today", "do you know someone called {s}", "what sort of person is {s}", "I just talked to {s}",
-        "who was that, {s}", "is {s} a good person", "describe {s}", "how do you know {s}", "can I trust {s}",
+    "person": forms(
+        """
+    who is {s} | what is {s} like | have you met {s} | who's {s} | is {s} a friend of yours |
+    do you like {s} | I met {s} today | do you know someone called {s} | what sort of person is {s} |
+    I just talked to {s} | who was that, {s} | is {s} a good person | describe {s} | how do you know {s} |
+    can I trust {s}
+        """
     ),
-    "place": (
-        "what is {s}", "where is {s}", "what's {s}", "where can I find {s}", "how do I get to {s}", "is {s} far",
-        "have you been to {s}", "what is {s} like", "where's {s}", "which way to {s}", "what happens at {s}",
-        "I am looking for {s}", "what will I find at {s}", "should I visit {s}", "I saw {s} today",
+    "place": forms(
+        """
+    what is {s} | where is {s} | what's {s} | where can I find {s} | how do I get to {s} | is {s} far |
+    have you been to {s} | what is {s} like | where's {s} | which way to {s} | what happens at {s} |
+    I am looking for {s} | what will I find at {s} | should I visit {s} | I saw {s} today
+        """
     ),
-    "thing": (
-        "what is {s}", "what's {s}", "explain {s}", "what do you mean by {s}", "have you seen {s}", "what was {s}",
-        "is it true about {s}", "what is so special about {s}", "someone told me about {s}", "why do people talk about {s}",
+    "thing": forms(
+        """
+    what is {s} | what's {s} | explain {s} | what do you mean by {s} | have you seen {s} | what was {s} |
+    is it true about {s} | what is so special about {s} | someone told me about {s} |
+    why do people talk about {s}
+        """
     ),
-}  # fmt: skip
-BEFORE = (
-    "Sable, ", "So, ", "So ", "Please, ", "Excuse me, ", "Tell me, ", "Keeper, ", "And ", "But ", "Hey, ", "Well, ", "Hello. ",
-    "Hi, ", "Good evening. ", "Hm. ", "Ok, ", "One more thing. ", "I wonder, ", "I was wondering, ", "Just asking, ", "Now, ",
-    "Can I ask, ", "I just arrived. ", "Nell sent me. ", "I have a question. ", "Forgive me, but ", "I forgot: ", "It is cold tonight. ",
-    "Bram told me to ask you: ", "Do you know, ", "Can you tell me, ", "Could you tell me, ", "I want to ask you, ", "May I ask, ", "Listen, ", "Oh, ", "Ah. ", "By the way, ", "Sorry, ", "I must ask, ", "Good day. ", "Right. ",
-)  # fmt: skip
-AFTER = (
-    ", Sable", ", please", ", keeper", ", then", " exactly", " really", ", if I may ask", ", do you think", ", in your opinion",
-    " here", " in Corrow", " these days", " now", ", would you say", ", anyway", " in this town", " around here", " today",
-)  # fmt: skip
-SWAPS = (
-    (r"\bdo you know\b", "d'you know"), (r"\bwhat is\b", "what's"), (r"\bwho is\b", "who's"), (r"\bwhere is\b", "where's"),
-    (r"\bdo not\b", "don't"), (r"\btell me\b", "can you tell me"), (r"\btell me\b", "tell"), (r"\byou\b", "u"),
-    (r"\bis there\b", "is there really"), (r"\bwhat is\b", "what was"), (r"\bdid\b", "did really"), (r"\bthe lamp\b", "your lamp"),
-    (r"\bthe lamp\b", "the light"), (r"\bcan I\b", "may I"), (r"\bcan I\b", "could I"), (r"\bI am\b", "I'm"), (r"\bare you\b", "r u"),
-    (r"\bdo you\b", "did you"), (r"\bdo you\b", "do you ever"), (r"\bhow do I\b", "how can I"), (r"\bgoing to\b", "gonna"),
-    (r"\bhave you\b", "did you"), (r"\bCorrow\b", "this town"), (r"\bthe town\b", "Corrow"), (r"\bwant to\b", "wanna"),
-    (r"\bcan you\b", "could you"), (r"\bcan you\b", "will you"), (r"\bpeople\b", "folk"), (r"\blike\b", "really like"),
-)  # fmt: skip
+}
+BEFORE = forms(
+    """
+    Sable,_ | So,_ | So_ | Please,_ | Excuse me,_ | Tell me,_ | Keeper,_ | And_ | But_ | Hey,_ | Well,_ |
+    Hello._ | Hi,_ | Good evening._ | Hm._ | Ok,_ | One more thing._ | I wonder,_ | I was wondering,_ |
+    Just asking,_ | Now,_ | Can I ask,_ | I just arrived._ | Nell sent me._ | I have a question._ |
+    Forgive me, but_ | I forgot:_ | It is cold tonight._ | Bram told me to ask you:_ | Do you know,_ |
+    Can you tell me,_ | Could you tell me,_ | I want to ask you,_ | May I ask,_ | Listen,_ | Oh,_ | Ah._ |
+    By the way,_ | Sorry,_ | I must ask,_ | Good day._ | Right._
+    """
+)
+AFTER = forms(
+    """
+    , Sable | , please | , keeper | , then | _exactly | _really | , if I may ask | , do you think |
+    , in your opinion | _here | _in Corrow | _these days | _now | , would you say | , anyway |
+    _in this town | _around here | _today
+    """
+)
+SWAPS = tuple(
+    tuple(swap.split(" > "))
+    for swap in forms(
+        """
+    do you know > d'you know | what is > what's | who is > who's | where is > where's | do not > don't |
+    tell me > can you tell me | tell me > tell | you > u | is there > is there really |
+    what is > what was | did > did really | the lamp > your lamp | the lamp > the light | can I > may I |
+    can I > could I | I am > I'm | are you > r u | do you > did you | do you > do you ever |
+    how do I > how can I | going to > gonna | have you > did you | Corrow > this town |
+    the town > Corrow | want to > wanna | can you > could you | can you > will you | people > folk |
+    like > really like
+        """
+    )
+)
 LITTLE = frozenset(
     re.findall(r"\w+", "the a an do does did is are was of to you your me i it in on can could would there")
 )
@@ -65,20 +98,23 @@ LITTLE = frozenset(
 
 @dataclass
 class Topic:
-    """One thing a stranger may ask about. ``facts`` is only filled for topics about what is noticed."""
+    """One thing a stranger may ask about. Few have ``facts`` (noticed) or ``memories``."""
 
     name: str
     questions: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+    memories: list[str] = field(default_factory=list)
 
 
 def _add(topic: Topic, mark: str, rest: str, where: str) -> None:
     if mark == "Q":
-        topic.questions += [q.strip() for q in rest.split("|") if q.strip()]
+        topic.questions += split(rest)
     elif mark == "N":
-        topic.facts += [n.strip() for n in rest.split("|") if n.strip()]
+        topic.facts += split(rest)
+    elif mark == "M":
+        topic.memories += split(rest)
     elif mark == "A":
         topic.answers.append(rest)
     elif mark == "F":
@@ -88,26 +124,26 @@ def _add(topic: Topic, mark: str, rest: str, where: str) -> None:
         for subject in subjects.split("|"):
             topic.questions += [form.format(s=subject.strip()) for form in STOCK[kind] + ABOUT]
     else:
-        raise ValueError(f"{where}: a line starts with ==, S:, Q:, N:, A: or F:, not {mark!r}")
+        raise ValueError(f"{where}: a line starts with ==, S:, Q:, N:, M:, A: or F:, not {mark!r}")
 
 
-def read(folder: Path) -> list[Topic]:
-    """Every topic in ``folder/*.txt``. Raises ``ValueError`` with the place of a line that is not understood."""
+def read(*paths: Path) -> list[Topic]:
+    """Every topic in ``paths``. Raises ``ValueError`` with the place of a line that is not understood."""
     topics: list[Topic] = []
-    for path in sorted(folder.glob("*.txt")):
+    for path in paths:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             where = f"{path.name}:{number}"
             if not line.strip() or line.startswith("#"):
                 continue
             if line.startswith("=="):
-                topics.append(Topic(line.strip("= \n")))
+                topics.append(Topic(line.strip("= ")))
                 continue
             mark, colon, rest = line.partition(":")
             if not colon or not topics:
                 raise ValueError(f"{where}: expected 'X: text' inside a topic")
             _add(topics[-1], mark.strip(), rest.strip(), where)
     for topic in topics:
-        if not topic.answers or not (topic.questions or topic.facts):
+        if not (topic.answers or topic.memories) or not (topic.questions or topic.facts):
             raise ValueError(f"topic {topic.name!r} lacks questions or answers")
     return topics
 
@@ -125,11 +161,11 @@ def _typo(word: str, rng: random.Random) -> str:
 
 
 def reword(question: str, rng: random.Random) -> str:
-    """``question`` as one more player would type it: other openings, dropped marks, lower case, a slip of the finger."""
+    """``question`` as one more player would type it: other openings, lost marks, a slip of the finger."""
     text = question.rstrip("?.! ")
     if rng.random() < 0.22:
-        for pattern, other in rng.sample(SWAPS, len(SWAPS)):
-            changed = re.sub(pattern, other, text, count=1, flags=re.IGNORECASE)
+        for plain, other in rng.sample(SWAPS, len(SWAPS)):
+            changed = re.sub(rf"\b{plain}\b", other, text, count=1, flags=re.IGNORECASE)
             if changed != text:
                 text = changed
                 break
