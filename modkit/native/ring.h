@@ -88,8 +88,10 @@ static inline void mk_put_string(mk_ring *r, const char *text, uint32_t size) {
         mk_put_head(r, (uint8_t) (0xa0 | size), 0, 0);
     } else if (size <= 0xff) {
         mk_put_head(r, 0xd9, size, 1);
-    } else {
+    } else if (size <= 0xffff) {
         mk_put_head(r, 0xda, size, 2);
+    } else {
+        mk_put_head(r, 0xdb, size, 4);
     }
     mk_ring_put(r, text, size);
 }
