@@ -131,3 +131,18 @@ void mk_text_consume(mk_text *t, size_t n) {
     memmove(t->bytes, t->bytes + n, t->used - n);
     t->used -= n;
 }
+
+size_t mk_text_clean(char *out, size_t room, const char *text, size_t size) {
+    size_t used = 0;
+    for (size_t at = 0; at < size;) {
+        int n = utf8_length((const unsigned char *) text + at, size - at);
+        size_t length = n > 0 ? (size_t) n : 1;
+        if (used + length > room) {
+            break;
+        }
+        memcpy(out + used, n > 0 ? text + at : "?", length);
+        used += length;
+        at += length;
+    }
+    return used;
+}

@@ -41,4 +41,8 @@ size_t mk_text_flush(mk_text *t);
 
 void mk_text_consume(mk_text *t, size_t n);
 
+/* Copies what is well-formed of a foreign text (a log line, bytes of a damaged file) and '?' for the
+ * rest, at most `room` bytes; returns how many. Readers of msgpack refuse strings that are not UTF-8. */
+size_t mk_text_clean(char *out, size_t room, const char *text, size_t size);
+
 #endif
