@@ -42,10 +42,12 @@ static _Atomic(mk_engine *) engines[MAX_ENGINES];
 static MK_THREAD_LOCAL mk_engine *own_engine;      /* set on a worker */
 static MK_THREAD_LOCAL bool is_host;               /* set on a thread that ever submitted or drained */
 
+/* How many threads are looking through `engines`: none of these may be freed meanwhile. */
+static _Atomic int lookers;
+
 static void die(mk_engine *e, const char *message) {
-    uint32_t state = atomic_load(mk_state(e));
-    if (state == MK_DEAD) {
-        return;
+    if (atomic_exchange(&e->dying, true)) {
+        return; /* an assertion often fails on several threads of a pool at once */
     }
     snprintf(e->shared.death, sizeof e->shared.death, "%s", message);
     atomic_store_explicit(mk_state(e), MK_DEAD, memory_order_release);
@@ -58,6 +60,7 @@ static void on_failed_assertion(const char *message) {
         die(own_engine, message);
         ours = true;
     } else if (!is_host) {
+        atomic_fetch_add(&lookers, 1);
         for (int i = 0; i < MAX_ENGINES; i++) {
             mk_engine *e = atomic_load(&engines[i]);
             if (e != NULL && atomic_load(&e->in_library)) {
@@ -65,6 +68,7 @@ static void on_failed_assertion(const char *message) {
                 ours = true;
             }
         }
+        atomic_fetch_sub(&lookers, 1);
     }
     if (ours) {
         mk_park();
@@ -99,6 +103,8 @@ static void on_log(int level, const char *text, void *unused) {
     static MK_THREAD_LOCAL int last_level;
     mk_engine *e = own_engine;
     size_t size = strlen(text);
+    char clean[1000];
+    uint32_t kept;
     (void) unused;
     if (level == 5) { /* GGML_LOG_LEVEL_CONT: goes on with the line before */
         level = last_level;
@@ -113,13 +119,16 @@ static void on_log(int level, const char *text, void *unused) {
     if (level == 4) {
         snprintf(e->last_error, sizeof e->last_error, "%.*s", (int) size, text);
     }
-    size = size > 1000 ? 1000 : size;
-    if (level >= e->config.log_level && mk_ring_free(&e->ring) > e->ring.capacity / 2) {
+    /* Lines come in the middle of a step, too: they leave the room that was kept for the step's own records. */
+    kept = (e->config.slots + 1) * e->record_room + 2048;
+    kept = kept > e->ring.capacity / 2 ? kept : e->ring.capacity / 2;
+    if (level >= e->config.log_level && mk_ring_free(&e->ring) > kept) {
+        size = mk_text_clean(clean, sizeof clean, text, size);
         mk_put_array(&e->ring, 4);
         mk_put_uint(&e->ring, 0);
         mk_put_uint(&e->ring, MK_LOG);
         mk_put_uint(&e->ring, (uint64_t) level);
-        mk_put_string(&e->ring, text, (uint32_t) size);
+        mk_put_string(&e->ring, clean, (uint32_t) size);
         mk_ring_publish(&e->ring);
     }
 }
@@ -177,9 +186,10 @@ bool mk_next_command(mk_engine *e, mk_command *out) {
 
 /* Worker: sleeps until the host submits, cancels, drains, resumes or closes, as long as `idle` holds.
  * The flag goes up before the last look, and the host takes it down after its change: one of the two
- * always sees the other, so no wake-up is lost and none is left over. */
+ * always sees the other, so no wake-up is lost and none is left over. Both are exchanges, not stores:
+ * the later one then also sees everything before the earlier one, whatever order that was written in. */
 void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *)) {
-    atomic_store(&e->sleeping, true);
+    atomic_exchange(&e->sleeping, true);
     if (idle(e) || !atomic_exchange(&e->sleeping, false)) {
         mk_semaphore_wait(&e->wake);
     }
@@ -233,11 +243,17 @@ void mk_job_free(mk_job *job) {
 }
 
 int mk_engine_submit(mk_engine *e, const mk_request *request) {
-    mk_job *job = job_new(request);
+    mk_job *job;
+    if (atomic_load(&e->n_waiting) >= e->config.queue_length) {
+        return -1;
+    }
+    job = job_new(request);
     if (job == NULL) {
         return -2;
     }
+    atomic_fetch_add(&e->n_waiting, 1); /* before the worker can see it and count down */
     if (push(e, (mk_command){MK_COMMAND_SUBMIT, request->id, job}) != 0) {
+        atomic_fetch_sub(&e->n_waiting, 1);
         mk_job_free(job);
         return -1;
     }
@@ -286,9 +302,11 @@ MK_THREAD_MAIN(worker_main, argument) {
     mk_engine *e = argument;
     own_engine = e;
     mk_worker_run(e);
-    atomic_store_explicit(mk_state(e), MK_ENDED, memory_order_release);
     own_engine = NULL;
-    mk_semaphore_post(&e->ended);
+    if (!atomic_exchange(&e->dying, true)) { /* else a thread of the pool says that it is dead, and posts */
+        atomic_store_explicit(mk_state(e), MK_ENDED, memory_order_release);
+        mk_semaphore_post(&e->ended);
+    }
     MK_THREAD_RETURN;
 }
 
@@ -368,6 +386,8 @@ void mk_engine_close(mk_engine *e) {
     wake(e);
     mk_semaphore_wait(&e->ended); /* the worker has ended, or was parked: joining that one would hang */
     enlist(e, false);
+    while (atomic_load(&lookers) > 0) { /* for the moments that a failing thread needs */
+    }
     if (atomic_load(mk_state(e)) == MK_DEAD) {
         mk_thread_detach(e->thread);
         return;

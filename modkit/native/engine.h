@@ -57,7 +57,9 @@ struct mk_engine {
 
     /* both sides */
     _Atomic uint32_t queue_head, queue_tail; /* host writes at head, worker reads at tail */
+    _Atomic uint32_t n_waiting;  /* requests accepted and not yet begun or cancelled */
     _Atomic bool closing, paused, abort_decode, sleeping;
+    _Atomic bool dying;          /* somebody writes, or has written, shared.death */
     _Atomic bool in_library;     /* the worker is inside a call of llama.cpp */
     _Atomic uint64_t alone;      /* the request whose prefill is the whole batch, or 0 */
 
@@ -77,9 +79,18 @@ struct mk_engine {
     char last_error[200];     /* what llama.cpp logged last at level error */
 };
 
-/* The three fields of mk_shared that two threads touch. */
+/* The fields of mk_shared that two threads touch, beside the ring's head and tail. */
 static inline _Atomic uint32_t *mk_state(mk_engine *e) {
     return (_Atomic uint32_t *) &e->shared.state;
+}
+
+static inline void mk_set_progress(mk_engine *e, float progress) {
+    atomic_store_explicit((_Atomic float *) &e->shared.progress, progress, memory_order_relaxed);
+}
+
+/* The worker alone writes these counters; an atomic store keeps a reader from seeing half of one. */
+static inline void mk_count(uint64_t *counter, uint64_t more) {
+    atomic_store_explicit((_Atomic uint64_t *) counter, *counter + more, memory_order_relaxed);
 }
 
 /* core.c, for the worker */

@@ -9,7 +9,7 @@
 
 bool mk_on_progress(float progress, void *engine) {
     mk_engine *e = engine;
-    e->shared.progress = progress;
+    mk_set_progress(e, progress);
     return !atomic_load(&e->closing);
 }
 
@@ -20,10 +20,12 @@ bool mk_on_abort_decode(void *engine) {
 }
 
 static void failed(mk_engine *e, const char *reason) {
+    char clean[600];
+    size_t size = mk_text_clean(clean, sizeof clean, reason, strlen(reason));
     mk_put_array(&e->ring, 3);
     mk_put_uint(&e->ring, 0);
     mk_put_uint(&e->ring, MK_FAILED);
-    mk_put_string(&e->ring, reason, (uint32_t) strlen(reason));
+    mk_put_string(&e->ring, clean, (uint32_t) size);
     mk_ring_publish(&e->ring);
 }
 
@@ -73,6 +75,11 @@ static bool make_context(mk_engine *e) {
     e->memory = e->table.llama_get_memory(e->context);
     e->vocab = e->table.llama_model_get_vocab(e->model);
     e->batch_room = (int32_t) e->table.llama_n_batch(e->context);
+    if (e->batch_room < (int32_t) e->config.slots) { /* a batch has a place for each slot's next token */
+        snprintf(reason, sizeof reason, "a batch of %d tokens is too small for %u slots", e->batch_room, e->config.slots);
+        failed(e, reason);
+        return false;
+    }
     return true;
 }
 
@@ -189,7 +196,7 @@ void mk_worker_run(mk_engine *e) {
     good = load_model(e) && make_context(e) && describe(e) && make_slots(e);
     mk_library_leave(e);
     if (good) {
-        e->shared.progress = 1.0f;
+        mk_set_progress(e, 1);
         atomic_store_explicit(mk_state(e), MK_READY, memory_order_release);
         mk_put_array(&e->ring, 2);
         mk_put_uint(&e->ring, 0);

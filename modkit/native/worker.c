@@ -16,9 +16,11 @@ static void event(mk_engine *e, uint32_t fields, uint64_t id, uint32_t kind) {
 }
 
 static void event_error(mk_engine *e, uint64_t id, uint32_t code, const char *reason) {
+    char clean[320];
+    size_t size = mk_text_clean(clean, sizeof clean, reason, strlen(reason));
     event(e, 4, id, MK_ERROR);
     mk_put_uint(&e->ring, code);
-    mk_put_string(&e->ring, reason, (uint32_t) strlen(reason));
+    mk_put_string(&e->ring, clean, (uint32_t) size);
     mk_ring_publish(&e->ring);
 }
 
@@ -85,6 +87,7 @@ static void cancel(mk_engine *e, uint64_t id) {
         }
         event_done(e, job, MK_FINISH_CANCELLED, 0, 0, "", 0);
         mk_job_free(job);
+        atomic_fetch_sub(&e->n_waiting, 1);
         return;
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
@@ -101,7 +104,7 @@ static void fail_assertion(mk_engine *e) {
 
 /* A command writes one small record at most; there must be room for it. */
 static bool room_for_command(mk_engine *e) {
-    return mk_ring_free(&e->ring) > e->record_room;
+    return mk_ring_free(&e->ring) >= e->record_room;
 }
 
 static void take_commands(mk_engine *e) {
@@ -230,15 +233,19 @@ static int32_t common_prefix(const mk_slot *slot, const int32_t *tokens, int32_t
     return i;
 }
 
-/* The idle slot whose cache begins most like this prompt; among equals the one unused for longest. */
+/* The idle slot whose cache begins most like this prompt; among equals the one unused for longest. A
+ * cache that would mostly be thrown away counts for nothing: every prompt shares its first words with
+ * every other, and two characters who speak in turn must not take each other's slot for that. */
 static mk_slot *best_slot(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *prefix) {
     mk_slot *best = NULL;
+    int32_t most = -1;
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
-        int32_t common = slot->job == NULL ? common_prefix(slot, tokens, n) : -1;
-        if (slot->job == NULL
-            && (best == NULL || common > *prefix || (common == *prefix && slot->last_used < best->last_used))) {
+        int32_t common = slot->job == NULL ? common_prefix(slot, tokens, n) : 0;
+        int32_t worth = 2 * common > slot->n_done ? common : 0;
+        if (slot->job == NULL && (best == NULL || worth > most || (worth == most && slot->last_used < best->last_used))) {
             best = slot;
+            most = worth;
             *prefix = common;
         }
     }
@@ -297,6 +304,7 @@ static void start_waiting(mk_engine *e) {
         if (e->waiting == NULL) {
             e->waiting_last = NULL;
         }
+        atomic_fetch_sub(&e->n_waiting, 1);
         tokens = tokenise(e, job, &n);
         begin(e, job, tokens, n);
         free(tokens);
@@ -391,7 +399,7 @@ static int32_t in_batch(const mk_engine *e, const mk_slot *slot) {
 
 static void decode_failed(mk_engine *e, int32_t result) {
     char reason[300];
-    if (result == 2) { /* aborted on request: what was decoded is taken back, the loop comes again */
+    if (result == 2 && mk_on_abort_decode(e)) { /* on request: what was decoded is taken back, the loop comes again */
         for (uint32_t i = 0; i < e->config.slots; i++) {
             if (in_batch(e, &e->slots[i]) > 0) {
                 slot_truncate(e, &e->slots[i], e->slots[i].n_done);
@@ -457,6 +465,10 @@ static void speak(mk_engine *e, mk_slot *slot) {
 static void step(mk_engine *e) {
     int32_t prefilled = batch_fill(e), result;
     double begun = mk_now();
+    if (atomic_load(&e->alone) != 0 && !mk_queue_is_empty(e)) {
+        return; /* a cancel that came before `alone` was set did not know that it may abort this decode */
+    }
+    e->last_error[0] = '\0'; /* an older complaint does not explain this decode */
     mk_library_enter(e);
     result = e->table.llama_decode(e->context, e->batch);
     if (result != 0) {
@@ -467,8 +479,8 @@ static void step(mk_engine *e) {
     if (prefilled > 0) {
         learn(e, mk_now() - begun, e->batch.n_tokens);
     }
-    e->shared.decoded += (uint64_t) e->batch.n_tokens;
-    e->shared.steps++;
+    mk_count(&e->shared.decoded, (uint64_t) e->batch.n_tokens);
+    mk_count(&e->shared.steps, 1);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].n_done += in_batch(e, &e->slots[i]);
     }
