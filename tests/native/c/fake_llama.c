@@ -1,0 +1,615 @@
+#include "fake_llama.h"
+#include "platform.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const fake_options_t usual = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .add_bos = true};
+fake_options_t fake_options = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .add_bos = true};
+fake_control fake;
+char fake_chain[128];
+
+static _Atomic(void (*)(const char *)) on_abort;
+static _Atomic(void (*)(int, const char *, void *)) on_log;
+static _Atomic(void (*)(void)) on_terminate;
+
+typedef struct model {
+    fake_options_t options;
+} model;
+
+typedef struct sequence {
+    int32_t *tokens;
+    int32_t n;
+} sequence;
+
+typedef struct context {
+    model *model;
+    fake_context_params params;
+    int32_t room;            /* tokens a sequence can hold */
+    sequence *sequences;
+    int32_t *outputs;        /* by index in the last batch: the sequence with logits there, or -1 */
+    int32_t n_outputs;
+    pthread_t owner;         /* the only thread that may use this context */
+} context;
+
+typedef struct sampler {
+    char names[sizeof fake_chain];
+} sampler;
+
+_Noreturn void broken(const char *file, int line, const char *promise) {
+    fprintf(stderr, "BROKEN PROMISE %s:%d: %s\n", file, line, promise);
+    fflush(stderr);
+    _Exit(3);
+}
+
+void fake_reset(void) {
+    fake_options = usual;
+    atomic_store(&fake.decode_us, 0);
+    atomic_store(&fake.token_us, 0);
+    atomic_store(&fake.tokenise_us, 0);
+    atomic_store(&fake.fail, 0);
+    atomic_store(&fake.assertion, 0);
+    atomic_store(&fake.assertion_in_load, 0);
+    atomic_store(&fake.decodes, 0);
+    atomic_store(&fake.aborted, 0);
+    atomic_store(&fake.most_sequences, 0);
+    atomic_store(&fake.gpu_layers, 0);
+}
+
+/* ---- time ---- */
+
+static void rest(double seconds) {
+    struct timespec t = {(time_t) seconds, (long) ((seconds - (double) (time_t) seconds) * 1e9)};
+    nanosleep(&t, NULL);
+}
+
+/* Takes that long and asks now and then, as ggml asks between two nodes of a graph; false when it was told to stop. */
+static bool work(int us, bool (*stop)(void *), void *data) {
+    double end = mk_now() + us * 1e-6;
+    for (;;) {
+        double left = end - mk_now();
+        if (stop != NULL && stop(data)) {
+            return false;
+        }
+        if (left <= 0) {
+            return true;
+        }
+        rest(left < 100e-6 ? left : 100e-6);
+    }
+}
+
+/* ---- failures ---- */
+
+static void set_log(void (*callback)(int, const char *, void *), void *data) {
+    (void) data;
+    atomic_store(&on_log, callback);
+}
+
+static void *set_abort_callback(void (*callback)(const char *)) {
+    atomic_store(&on_abort, callback);
+    return NULL;
+}
+
+static void complain(int level, const char *text) {
+    void (*callback)(int, const char *, void *) = atomic_load(&on_log);
+    if (callback != NULL) {
+        callback(level, text, NULL);
+    }
+}
+
+void fake_fail_assertion(const char *message) {
+    void (*callback)(const char *) = atomic_load(&on_abort);
+    if (callback != NULL) {
+        callback(message);
+    }
+    abort();
+}
+
+static void ggml_abort_(const char *file, int line, const char *format, ...) {
+    char message[300], text[200];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    snprintf(message, sizeof message, "%.60s:%d: %s", file, line, text);
+    fake_fail_assertion(message);
+}
+
+void (*fake_set_terminate(void (*handler)(void)))(void) {
+    return atomic_exchange(&on_terminate, handler);
+}
+
+static void *pool_thread(void *unused) {
+    (void) unused;
+    fake_fail_assertion("a thread of the pool found a NaN");
+    return NULL;
+}
+
+static void fail_as_told(int how) {
+    pthread_t thread;
+    int n = how == FAKE_ASSERT_EVERYWHERE ? 3 : how == FAKE_ASSERT_POOL ? 1 : 0;
+    for (int i = 0; i < n; i++) {
+        CHECK(pthread_create(&thread, NULL, pool_thread, NULL) == 0);
+        pthread_detach(thread);
+    }
+    if (how == FAKE_ASSERT_POOL) {
+        mk_park(); /* as at a barrier that the parked thread never reaches */
+    }
+    if (how == FAKE_TERMINATE) {
+        atomic_load(&on_terminate)();
+        abort();
+    }
+    fake_fail_assertion("GGML_ASSERT(n_tokens < n_ctx) failed");
+}
+
+/* ---- the model ---- */
+
+static void *model_load(const char *path, mk_blob blob) {
+    fake_model_params params;
+    model *m;
+    (void) path;
+    memcpy(&params, &blob, sizeof params);
+    atomic_store(&fake.gpu_layers, params.n_gpu_layers);
+    if (atomic_exchange(&fake.assertion_in_load, 0) != 0) {
+        fake_fail_assertion("GGML_ASSERT(tensor != NULL) failed");
+    }
+    complain(2, "loading: a line in two ");
+    complain(5, "pieces\n");
+    for (int i = 0; i <= 20; i++) {
+        if (params.progress != NULL && !params.progress((float) i / 20, params.progress_data)) {
+            return NULL;
+        }
+        work(fake_options.load_us / 20, NULL, NULL);
+    }
+    if (fake_options.refuse_load) {
+        complain(4, fake_options.complaint);
+        return NULL;
+    }
+    m = calloc(1, sizeof *m);
+    CHECK(m != NULL);
+    m->options = fake_options;
+    atomic_fetch_add(&fake.models, 1);
+    return m;
+}
+
+static void model_free(void *m) {
+    atomic_fetch_sub(&fake.models, 1);
+    free(m);
+}
+
+static const void *get_vocab(const void *m) {
+    return m;
+}
+
+static int32_t n_ctx_train(const void *m) {
+    (void) m;
+    return 2048;
+}
+
+static int32_t n_layer(const void *m) {
+    (void) m;
+    return 4;
+}
+
+static int32_t n_embd(const void *m) {
+    (void) m;
+    return 64;
+}
+
+static uint64_t model_size(const void *m) {
+    (void) m;
+    return 4096;
+}
+
+static uint64_t n_params(const void *m) {
+    (void) m;
+    return 1024;
+}
+
+static int32_t desc(const void *m, char *out, size_t size) {
+    (void) m;
+    return snprintf(out, size, "fake 1K");
+}
+
+static int32_t meta_val_str(const void *m, const char *key, char *out, size_t size) {
+    (void) m;
+    return strcmp(key, "general.name") == 0 ? snprintf(out, size, "Fake") : -1;
+}
+
+static const char *chat_template(const void *m, const char *name) {
+    return name == NULL ? ((const model *) m)->options.chat_template : NULL;
+}
+
+static bool has_encoder(const void *m) {
+    return ((const model *) m)->options.encoder;
+}
+
+static bool has_decoder(const void *m) {
+    (void) m;
+    return true;
+}
+
+/* ---- the vocabulary ---- */
+
+static int vocab_type(const void *v) {
+    return ((const model *) v)->options.vocab_type;
+}
+
+static int32_t n_vocab(const void *v) {
+    return ((const model *) v)->options.n_vocab;
+}
+
+static const char *get_text(const void *v, int32_t token) {
+    (void) v;
+    return token == FAKE_BOS ? "<s>" : token == FAKE_EOS ? "</s>" : token == FAKE_EOT ? "<|im_end|>" : "?";
+}
+
+static int32_t bos(const void *v) {
+    (void) v;
+    return FAKE_BOS;
+}
+
+static int32_t eos(const void *v) {
+    (void) v;
+    return FAKE_EOS;
+}
+
+static int32_t eot(const void *v) {
+    (void) v;
+    return FAKE_EOT;
+}
+
+static bool get_add_bos(const void *v) {
+    return ((const model *) v)->options.add_bos;
+}
+
+static bool is_eog(const void *v, int32_t token) {
+    CHECK(token >= 0 && token < n_vocab(v));
+    return token == FAKE_EOS || token == FAKE_EOT;
+}
+
+static int32_t token_to_piece(const void *v, int32_t token, char *out, int32_t room, int32_t lstrip, bool special) {
+    const model *m = v;
+    char byte = (char) token;
+    const char *piece = token == FAKE_EURO ? "\xe2\x82" : token == FAKE_SPLIT ? "\xac\xe2" : "the lamp ";
+    int32_t n = token < 256 ? 1 : token == FAKE_LONG ? m->options.long_piece : token < FAKE_LONG ? 0 : (int32_t) strlen(piece);
+    CHECK(token >= 0 && token < m->options.n_vocab && lstrip == 0 && !special);
+    if (n > room) {
+        return -n;
+    }
+    if (token == FAKE_LONG) {
+        memset(out, 'L', (size_t) n);
+    } else if (n > 0) {
+        memcpy(out, token < 256 ? &byte : piece, (size_t) n);
+    }
+    return n;
+}
+
+static int32_t tokenize(const void *v, const char *text, int32_t size, int32_t *out, int32_t room, bool add_special, bool special) {
+    static const struct {
+        const char *text;
+        int32_t token;
+    } marks[] = {{"<|im_start|>", FAKE_START}, {"<|im_end|>", FAKE_EOT}, {"<|echo|>", FAKE_ECHO}};
+    const model *m = v;
+    int32_t n = 0;
+    atomic_fetch_add(&fake.tokenising, 1);
+    work(atomic_load(&fake.tokenise_us), NULL, NULL);
+    atomic_fetch_sub(&fake.tokenising, 1);
+    for (int32_t at = add_special && m->options.add_bos ? -2 : -1; at < size;) {
+        int32_t token, step = 1;
+        if (at == -2) {
+            token = FAKE_BOS;
+        } else if (at == -1) {
+            if (m->options.vocab_type != 1 || size == 0) {
+                at++;
+                continue;
+            }
+            token = ' ';
+        } else {
+            token = (unsigned char) text[at];
+            for (size_t i = 0; special && i < sizeof marks / sizeof *marks; i++) {
+                int32_t length = (int32_t) strlen(marks[i].text);
+                if (size - at >= length && memcmp(text + at, marks[i].text, (size_t) length) == 0) {
+                    token = marks[i].token;
+                    step = length;
+                }
+            }
+        }
+        if (n < room) {
+            out[n] = token;
+        }
+        n++;
+        at += step;
+    }
+    return n <= room ? n : -n;
+}
+
+/* ---- the context and its cache ---- */
+
+static void *init_from_model(void *m, mk_blob blob) {
+    context *c = calloc(1, sizeof *c);
+    CHECK(c != NULL);
+    c->model = m;
+    c->owner = pthread_self();
+    memcpy(&c->params, &blob, sizeof c->params);
+    if (c->model->options.refuse_context) {
+        complain(4, "not enough memory for the cache\n");
+        free(c);
+        return NULL;
+    }
+    c->room = (int32_t) (c->params.n_ctx / c->params.n_seq_max);
+    c->sequences = calloc(c->params.n_seq_max, sizeof *c->sequences);
+    c->outputs = calloc(c->params.n_batch, sizeof *c->outputs);
+    CHECK(c->sequences != NULL && c->outputs != NULL);
+    for (uint32_t i = 0; i < c->params.n_seq_max; i++) {
+        c->sequences[i].tokens = malloc((size_t) c->room * sizeof(int32_t));
+        CHECK(c->sequences[i].tokens != NULL);
+    }
+    atomic_fetch_add(&fake.contexts, 1);
+    return c;
+}
+
+static void context_free(void *context_) {
+    context *c = context_;
+    CHECK(pthread_equal(c->owner, pthread_self()));
+    for (uint32_t i = 0; i < c->params.n_seq_max; i++) {
+        free(c->sequences[i].tokens);
+    }
+    free(c->sequences);
+    free(c->outputs);
+    free(c);
+    atomic_fetch_sub(&fake.contexts, 1);
+}
+
+static void *get_memory(const void *c) {
+    return (void *) (uintptr_t) c;
+}
+
+static uint32_t n_ctx(const void *c) {
+    return ((const context *) c)->params.n_ctx;
+}
+
+static uint32_t n_batch(const void *c) {
+    return ((const context *) c)->params.n_batch;
+}
+
+static bool seq_rm(void *memory, int32_t seq, int32_t from, int32_t to) {
+    context *c = memory;
+    sequence *s;
+    CHECK(pthread_equal(c->owner, pthread_self()));
+    CHECK(seq >= 0 && seq < (int32_t) c->params.n_seq_max && to < 0);
+    s = &c->sequences[seq];
+    from = from < 0 ? 0 : from;
+    if (from >= s->n) {
+        return true;
+    }
+    if (from > 0 && c->model->options.recurrent) {
+        return false;
+    }
+    s->n = from;
+    return true;
+}
+
+static void memory_clear(void *memory, bool data) {
+    context *c = memory;
+    (void) data;
+    for (uint32_t i = 0; i < c->params.n_seq_max; i++) {
+        c->sequences[i].n = 0;
+    }
+}
+
+/* Everything that the worker promises about a batch. */
+static void check_batch(context *c, const mk_batch *b) {
+    int sequences = 0;
+    CHECK(pthread_equal(c->owner, pthread_self()));
+    CHECK(b->n_tokens > 0 && b->n_tokens <= (int32_t) c->params.n_batch && b->embd == NULL);
+    c->n_outputs = b->n_tokens;
+    for (int32_t i = 0; i < b->n_tokens; i++) {
+        int32_t seq = b->seq_id[i][0];
+        bool first = i == 0 || b->seq_id[i - 1][0] != seq, last = i + 1 == b->n_tokens || b->seq_id[i + 1][0] != seq;
+        CHECK(b->n_seq_id[i] == 1 && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
+        CHECK(b->token[i] >= 0 && b->token[i] < c->model->options.n_vocab);
+        CHECK(b->pos[i] < c->room);
+        CHECK(b->pos[i] == (first ? c->sequences[seq].n : b->pos[i - 1] + 1));
+        CHECK(!b->logits[i] || last);
+        for (int32_t k = 0; first && k < i; k++) {
+            CHECK(b->seq_id[k][0] != seq); /* a sequence's tokens lie together */
+        }
+        sequences += first;
+    }
+    if (sequences > atomic_load(&fake.most_sequences)) {
+        atomic_store(&fake.most_sequences, sequences);
+    }
+}
+
+static int32_t decode(void *context_, mk_batch b) {
+    context *c = context_;
+    int result = atomic_exchange(&fake.fail, 0), how = atomic_load(&fake.assertion);
+    int32_t kept = b.n_tokens;
+    check_batch(c, &b);
+    atomic_fetch_add(&fake.decodes, 1);
+    if (how != 0 && how != FAKE_ASSERT_WHEN_ABORTED) {
+        atomic_store(&fake.assertion, 0);
+        fail_as_told(how);
+    }
+    atomic_fetch_add(&fake.decoding, 1);
+    if (!work(atomic_load(&fake.decode_us) + b.n_tokens * atomic_load(&fake.token_us), c->params.abort, c->params.abort_data)) {
+        atomic_fetch_add(&fake.aborted, 1);
+        result = 2;
+        if (how == FAKE_ASSERT_WHEN_ABORTED) {
+            fail_as_told(how);
+        }
+    }
+    atomic_fetch_sub(&fake.decoding, 1);
+    if (result != 0) {
+        kept = result == 2 || result < -1 ? b.n_tokens / 2 : 0; /* the others leave the cache as it was */
+        complain(4, result == 2 ? "" : "the cache is in a bad mood");
+    }
+    for (int32_t i = 0; i < b.n_tokens; i++) {
+        c->outputs[i] = result == 0 && b.logits[i] ? b.seq_id[i][0] : -1;
+    }
+    for (int32_t i = 0; i < kept; i++) {
+        sequence *s = &c->sequences[b.seq_id[i][0]];
+        s->tokens[s->n++] = b.token[i];
+    }
+    return result;
+}
+
+/* ---- sampling ---- */
+
+static void *chain_init(mk_chain_params params) {
+    sampler *s = calloc(1, sizeof *s);
+    CHECK(s != NULL && params.no_perf);
+    atomic_fetch_add(&fake.samplers, 1);
+    return s;
+}
+
+static void *named(const char *name) {
+    sampler *s = chain_init((mk_chain_params){true});
+    snprintf(s->names, sizeof s->names, "%s", name);
+    return s;
+}
+
+static void sampler_free(void *s) {
+    atomic_fetch_sub(&fake.samplers, 1);
+    free(s);
+}
+
+static void chain_add(void *chain, void *link) {
+    sampler *c = chain, *s = link;
+    size_t n = strlen(c->names);
+    snprintf(c->names + n, sizeof c->names - n, "%s%s", n > 0 ? " " : "", s->names);
+    snprintf(fake_chain, sizeof fake_chain, "%s", c->names);
+    sampler_free(link);
+}
+
+static void *greedy(void) {
+    return named("greedy");
+}
+
+static void *dist(uint32_t seed) {
+    (void) seed;
+    return named("dist");
+}
+
+static void *top_k(int32_t k) {
+    (void) k;
+    return named("top_k");
+}
+
+static void *top_p(float p, size_t keep) {
+    (void) p;
+    (void) keep;
+    return named("top_p");
+}
+
+static void *min_p(float p, size_t keep) {
+    (void) p;
+    (void) keep;
+    return named("min_p");
+}
+
+static void *temp(float t) {
+    (void) t;
+    return named("temp");
+}
+
+static void *penalties(int32_t n, int32_t last, float repeat, float frequency, float presence) {
+    (void) n;
+    (void) last;
+    (void) repeat;
+    (void) frequency;
+    (void) presence;
+    return named("penalties");
+}
+
+static int32_t sample(void *chain, void *context_, int32_t index) {
+    context *c = context_;
+    const sequence *s;
+    int32_t go, say, k;
+    CHECK(chain != NULL && pthread_equal(c->owner, pthread_self()));
+    CHECK(index >= 0 && index < c->n_outputs && c->outputs[index] >= 0); /* there are logits, of a decode that went well */
+    s = &c->sequences[c->outputs[index]];
+    for (go = s->n - 1; go >= 0 && s->tokens[go] != FAKE_GO && s->tokens[go] != FAKE_ECHO; go--) {
+    }
+    CHECK(go >= 0); /* a prompt without a script, or logits asked for in its middle */
+    k = s->n - 1 - go;
+    if (s->tokens[go] == FAKE_ECHO) {
+        return k < go ? s->tokens[k] : FAKE_EOT;
+    }
+    for (say = go; s->tokens[say] != FAKE_SAY; say--) {
+        CHECK(say > 0);
+    }
+    return k < go - say - 1 ? s->tokens[say + 1 + k] : FAKE_EOT;
+}
+
+/* ---- the table ---- */
+
+void fake_fill(mk_table *table) {
+    static const struct {
+        const char *name;
+        void (*function)(void);
+    } all[] = {
+#define ENTRY(name, function) {#name, (void (*)(void)) function}
+        ENTRY(llama_model_load_from_file, model_load),
+        ENTRY(llama_model_free, model_free),
+        ENTRY(llama_init_from_model, init_from_model),
+        ENTRY(llama_free, context_free),
+        ENTRY(llama_model_get_vocab, get_vocab),
+        ENTRY(llama_get_memory, get_memory),
+        ENTRY(llama_model_n_ctx_train, n_ctx_train),
+        ENTRY(llama_model_n_layer, n_layer),
+        ENTRY(llama_model_n_embd, n_embd),
+        ENTRY(llama_model_size, model_size),
+        ENTRY(llama_model_n_params, n_params),
+        ENTRY(llama_model_desc, desc),
+        ENTRY(llama_model_meta_val_str, meta_val_str),
+        ENTRY(llama_model_chat_template, chat_template),
+        ENTRY(llama_model_has_encoder, has_encoder),
+        ENTRY(llama_model_has_decoder, has_decoder),
+        ENTRY(llama_n_ctx, n_ctx),
+        ENTRY(llama_n_batch, n_batch),
+        ENTRY(llama_vocab_type, vocab_type),
+        ENTRY(llama_vocab_n_tokens, n_vocab),
+        ENTRY(llama_vocab_get_text, get_text),
+        ENTRY(llama_vocab_bos, bos),
+        ENTRY(llama_vocab_eos, eos),
+        ENTRY(llama_vocab_eot, eot),
+        ENTRY(llama_vocab_get_add_bos, get_add_bos),
+        ENTRY(llama_vocab_is_eog, is_eog),
+        ENTRY(llama_tokenize, tokenize),
+        ENTRY(llama_token_to_piece, token_to_piece),
+        ENTRY(llama_decode, decode),
+        ENTRY(llama_memory_seq_rm, seq_rm),
+        ENTRY(llama_memory_clear, memory_clear),
+        ENTRY(llama_sampler_chain_init, chain_init),
+        ENTRY(llama_sampler_chain_add, chain_add),
+        ENTRY(llama_sampler_init_greedy, greedy),
+        ENTRY(llama_sampler_init_dist, dist),
+        ENTRY(llama_sampler_init_top_k, top_k),
+        ENTRY(llama_sampler_init_top_p, top_p),
+        ENTRY(llama_sampler_init_min_p, min_p),
+        ENTRY(llama_sampler_init_temp, temp),
+        ENTRY(llama_sampler_init_penalties, penalties),
+        ENTRY(llama_sampler_sample, sample),
+        ENTRY(llama_sampler_free, sampler_free),
+        ENTRY(ggml_set_abort_callback, set_abort_callback),
+        ENTRY(llama_log_set, set_log),
+        ENTRY(ggml_abort, ggml_abort_),
+#undef ENTRY
+    };
+    for (int i = 0; mk_table_name(i) != NULL; i++) {
+        bool found = false;
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+            if (strcmp(all[k].name, mk_table_name(i)) == 0) {
+                void *function;
+                memcpy(&function, &all[k].function, sizeof function);
+                found = mk_table_set(table, i, function) == 0;
+            }
+        }
+        CHECK(found); /* the worker calls a function that the fake does not have yet */
+    }
+    CHECK(mk_table_set(table, -1, NULL) == -1 && mk_table_name(-1) == NULL);
+}

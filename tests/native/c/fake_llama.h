@@ -1,0 +1,92 @@
+/* A llama.cpp that does as it is told: it fills the same function table as the real one.
+ *
+ * What a sequence says next is a pure function of its (fake) KV cache, so a worker that loses, doubles
+ * or mixes up tokens says something else than the script. A prompt carries its own script:
+ *
+ *     … FAKE_SAY  t0 t1 … tn-1  FAKE_GO      the reply is t0 … tn-1, then FAKE_EOT
+ *     … FAKE_ECHO                            the reply is the prompt before FAKE_ECHO, then FAKE_EOT
+ *
+ * llama_decode checks its batch hard (positions, sequences, logits, sizes, thread) and ends the process
+ * with a message when one of the worker's promises to llama.cpp is broken.
+ */
+#ifndef FAKE_LLAMA_H
+#define FAKE_LLAMA_H
+
+#include "core.h"
+
+#include <stdatomic.h>
+
+/* Tokens 0 to 255 are single bytes; those behind them are odd. */
+enum {
+    FAKE_BOS = 256,
+    FAKE_EOS,   /* ends a reply */
+    FAKE_EOT,   /* ends a reply; written <|im_end|> */
+    FAKE_START, /* written <|im_start|>; a control token, its piece is empty */
+    FAKE_SAY,
+    FAKE_GO,
+    FAKE_ECHO,
+    FAKE_LONG, /* fake_options.long_piece times 'L' */
+    FAKE_EURO, /* the first two bytes of the euro sign */
+    FAKE_SPLIT, /* the last byte of a euro sign and the first of the next */
+    FAKE_LAMP, /* "the lamp " */
+    FAKE_TOKENS,
+};
+
+/* Copied by each model while it is loaded: set these before mk_engine_new(). */
+typedef struct fake_options_t {
+    int vocab_type; /* 1: SentencePiece, puts a space before each call's text; 2: BPE */
+    int n_vocab;    /* 0 for a model without one */
+    int long_piece; /* bytes */
+    int load_us;    /* how long loading takes */
+    bool recurrent; /* a part of a sequence cannot be dropped */
+    bool encoder, refuse_load, refuse_context, add_bos;
+    const char *chat_template;
+    const char *complaint; /* logged at level error by a load that fails */
+} fake_options_t;
+extern fake_options_t fake_options;
+void fake_reset(void); /* options and controls as they were at the start */
+
+enum { FAKE_ASSERT_WORKER = 1, FAKE_ASSERT_POOL, FAKE_ASSERT_EVERYWHERE, FAKE_ASSERT_WHEN_ABORTED, FAKE_TERMINATE };
+
+/* May be turned and read at any time. */
+typedef struct fake_control {
+    _Atomic int decode_us, token_us;  /* what a decode costs, and each of its tokens */
+    _Atomic int tokenise_us;
+    _Atomic int fail;      /* the next decode returns this */
+    _Atomic int assertion; /* the next decode fails one, in this way */
+    _Atomic int assertion_in_load;
+    /* what happened */
+    _Atomic int decoding, tokenising; /* calls under way */
+    _Atomic int decodes, aborted, most_sequences;
+    _Atomic int models, contexts, samplers; /* alive */
+    _Atomic int gpu_layers;
+} fake_control;
+extern fake_control fake;
+
+/* The samplers of the chain made last, by name; read it after the request's MK_STARTED. */
+extern char fake_chain[128];
+
+/* The fake's own params structs, as they lie in the blobs. */
+typedef struct fake_model_params {
+    int32_t n_gpu_layers;
+    bool (*progress)(float, void *);
+    void *progress_data;
+} fake_model_params;
+
+typedef struct fake_context_params {
+    uint32_t n_ctx, n_batch, n_seq_max;
+    bool (*abort)(void *);
+    void *abort_data;
+} fake_context_params;
+
+void fake_fill(mk_table *table);
+/* The fake C++ runtime's set_terminate. */
+void (*fake_set_terminate(void (*handler)(void)))(void);
+/* Fails an assertion on the calling thread, as ggml does. */
+void fake_fail_assertion(const char *message);
+
+/* Ends the process with a message; a promise that was broken. */
+_Noreturn void broken(const char *file, int line, const char *promise);
+#define CHECK(promise) ((promise) ? (void) 0 : broken(__FILE__, __LINE__, #promise))
+
+#endif

@@ -1,0 +1,88 @@
+/* A host in C: opens an engine over the fake llama.cpp, asks, drains, and keeps what was heard of each
+ * stream. Reading an event checks the order of events, so every test checks it. */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#include "fake_llama.h"
+
+#include <stdio.h>
+
+/* What was heard of one request. */
+typedef struct heard {
+    int started, ended; /* how often; ended counts MK_DONE and MK_ERROR */
+    int prompt, cached, tokens, finish, generated, code;
+    char *text;
+    size_t size;
+    char reason[400];
+    double first, rest; /* seconds, from MK_DONE */
+} heard;
+
+typedef struct host {
+    mk_engine *engine;
+    heard *streams; /* by id - 1 */
+    uint64_t n_streams, room, n_ended;
+    uint8_t *bytes; /* drained, not yet a whole record */
+    size_t used;
+    uint32_t drain_size;
+    int loaded, failed, logs;
+    char reason[700], log[1100];
+} host;
+
+/* A request being put together. */
+typedef struct ask {
+    int32_t tokens[20000];
+    int n;
+    mk_segment segments[8]; /* instead of `tokens` when there are any */
+    int n_segments;
+    const char *stops[4];
+    int n_stops, max_tokens;
+    bool trim_start, add_bos;
+    float temperature, top_p, min_p, repeat_penalty;
+    int top_k;
+} ask;
+
+/* argv[1] is a folder to write in. Sets the alarm that ends a program that hangs. */
+void harness_begin(int argc, char **argv, int seconds);
+const char *scratch_file(const char *name);
+void write_file(const char *path, const void *bytes, size_t n);
+size_t gguf_build(uint8_t *out); /* a small good header; at most 2,000 bytes */
+uint32_t random_below(uint64_t *state, uint32_t n);
+double now(void);
+
+mk_config usual_config(void); /* 4 slots of 512 tokens over a good file */
+void set_batch(mk_config *config, uint32_t n_batch);
+void host_open(host *h, const mk_config *config); /* does not wait for the model */
+void host_open_ready(host *h, const mk_config *config);
+void host_close(host *h);
+void host_close_engine(host *h); /* what was heard stays readable until host_close */
+uint32_t host_drain(host *h);   /* one drain; returns its bytes */
+void host_until_loaded(host *h);
+void host_until_ended(host *h, uint64_t id);
+void host_until_all_ended(host *h);
+void host_until_heard(host *h, uint64_t id, int tokens);
+void until(_Atomic int *value, int at_least);
+uint32_t state_of(host *h);
+
+ask *ask_new(void); /* the one ask there is, emptied */
+void ask_text(ask *a, const char *text);
+void ask_filler(ask *a, int n, int kind); /* n tokens; two kinds differ from their first token on */
+void ask_tokens(ask *a, const int32_t *tokens, int n);
+void ask_reply(ask *a, const char *text);
+void ask_reply_tokens(ask *a, const int32_t *tokens, int n);
+void ask_segment(ask *a, int kind, const char *text);
+int host_try(host *h, const ask *a); /* mk_engine_submit's answer; the id is h->n_streams when it is 0 */
+uint64_t host_submit(host *h, const ask *a);
+heard *host_heard(host *h, uint64_t id);
+void expect_text(host *h, uint64_t id, int finish, const char *text);
+bool is_utf8(const char *text, size_t n); /* written apart from the code under test */
+
+#define RUN(test)                                                                                                      \
+    do {                                                                                                               \
+        double begun_ = now();                                                                                         \
+        fake_reset();                                                                                                  \
+        test();                                                                                                        \
+        printf("ok %s %.0f ms\n", #test, (now() - begun_) * 1e3);                                                      \
+        fflush(stdout);                                                                                                \
+    } while (0)
+
+#endif
