@@ -240,13 +240,13 @@ class Corpus:
         return prompt(topics.reword(rng.choice(asked.questions), rng), (), facts), reply
 
     def strange_turn(self) -> tuple[str, str]:
-        question, reply = invented.strange(self.rng)
+        question, reply = (invented.strange if self.rng.random() < 0.6 else invented.nosy)(self.rng)
         memories = [memory.text for memory in self.rng.sample(self.telling, self.rng.choice((0, 0, 1, 2)))]
         return prompt(topics.reword(question, self.rng), memories), reply
 
     def turns(self) -> Iterator[tuple[str, str]]:
         """One turn, or two when the player asks her to go on: (user content, reply)."""
-        kind = self.rng.choices(range(5), (58, 15, 13, 8, 6))[0]
+        kind = self.rng.choices(range(5), (58, 15, 12, 8, 7))[0]
         if kind == 0:
             yield from self.topic_turns()
         else:

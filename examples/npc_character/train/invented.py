@@ -71,6 +71,9 @@ FRAMES = topics.read(Path(__file__).with_name("invented.txt"))
 REMEMBERED = [frame for frame in FRAMES if frame.memories]
 NOTICED = [frame for frame in FRAMES if frame.facts]
 STRANGE = FRAMES[-1]
+NOSY = [frame for frame in FRAMES if frame.name.startswith("nosy")]
+PEOPLE = ("Bram", "Nell", "Crake", "Pip", "Hob")
+SPOTS = ("the Blue Eel", "the Salt House", "the Tar Yard", "the Long Quay", "the Fish Stair", "Gull Rock", "the chapel")
 SLOT = re.compile(r"\{(\w+)\}")
 YOURS = (
     ("The stranger gave me", "You gave me"),
@@ -105,6 +108,8 @@ def slots(rng: random.Random) -> dict[str, str]:
         "place": rng.choice(PLACES),
         "day": rng.choice(DAYS),
         "number": rng.choice(NUMBERS),
+        "who": rng.choice(PEOPLE),
+        "where": rng.choice(SPOTS),
     }
     if rng.random() < 0.25:
         fill["name"], fill["other"] = rng.sample(NAMES, 2)
@@ -161,3 +166,10 @@ def strange(rng: random.Random) -> tuple[str, str]:
     question = rng.choice(STRANGE.questions)
     fill["key"] = fill[next(key for key in ("name", "town", "word") if "{" + key + "}" in question)]
     return question.format(**fill), _fill(rng.choice(STRANGE.answers), fill)
+
+
+def nosy(rng: random.Random) -> tuple[str, str]:
+    """A question about somebody or some place of the town that she has no answer to."""
+    frame = rng.choices(NOSY, (3, 1))[0]
+    fill = slots(rng)
+    return rng.choice(frame.questions).format(**fill), _fill(rng.choice(frame.answers), fill)

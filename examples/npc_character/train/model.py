@@ -76,7 +76,7 @@ class Block(nn.Module):
         y = F.scaled_dot_product_attention(q, k, heads(self.attn_v(h)), is_causal=True)
         x = x + self.attn_output(y.transpose(1, 2).reshape(batch, time, width))
         h = self.ffn_norm(x)
-        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))  # type: ignore[no-any-return]
 
 
 class Llama(nn.Module):

@@ -28,13 +28,13 @@ class Plan:
     """How long and how fast. Lengths are in tokens, a step is ``batch`` tokens."""
 
     seed: int = 20261120
-    steps: int = 3000
-    repeat_steps: int = 350
+    steps: int = 2400
+    repeat_steps: int = 300
     long_from: float = 0.8
     batch: int = 4096
     length: int = 512
     long_length: int = 1024
-    matrix_rate: float = 0.012
+    matrix_rate: float = 0.02
     other_rate: float = 0.003
     rest_share: float = 0.06
 
