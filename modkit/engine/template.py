@@ -23,6 +23,7 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+_ALTERED = "the model's chat template alters what is said (it cuts or rewrites contents)"
 ROLES = ("system", "user", "assistant", "tool")
 
 # (what, is it the template's own): text, or token ids for a reply that is known by its tokens
@@ -109,12 +110,16 @@ def _cut(text: str, key: str, messages: Sequence[Message]) -> list[Segment]:
         number, mark, rest = part.partition("\ue001") if index else ("", "", part)
         if index:
             if not mark or not number.isdigit() or int(number) >= len(messages):
-                raise TemplateError("the model's chat template alters what is said (it cuts or rewrites contents)")
+                raise TemplateError(_ALTERED)
             message = messages[int(number)]
             tokens = message.get("tokens")
             content: str | tuple[int, ...] = tokens if tokens and message["role"] == "assistant" else message["content"]
             if content:
                 segments.append((content, False))
+        if "\ue000" in rest:
+            raise TemplateError(_ALTERED)
         if rest:
             segments.append((rest, True))
+    if f"\ue000{key}:{len(messages) - 1}\ue001" not in text:
+        raise TemplateError("the model's chat template leaves out the last message")
     return segments
