@@ -14,7 +14,7 @@ from tests.make_model import make_model
 
 
 def libraries() -> list[str]:
-    """"default" is what a plain install finds; a second build comes from MODKIT_TEST_LLAMA (CI sets it)."""
+    """ "default" is what a plain install finds; a second build comes from MODKIT_TEST_LLAMA (CI sets it)."""
     return ["default", *filter(None, [os.environ.get("MODKIT_TEST_LLAMA")])]
 
 

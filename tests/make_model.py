@@ -176,8 +176,16 @@ def main() -> None:
     parser.add_argument("--type", default="q8_0")
     parser.add_argument("--kind", choices=("bpe", "spm"), default="bpe")
     a = parser.parse_args()
-    make_model(a.path, width=a.width, layers=a.layers, heads=a.heads, vocab=a.vocab, feed_forward=a.feed_forward,
-               tensor_type=a.type, kind=a.kind)
+    make_model(
+        a.path,
+        width=a.width,
+        layers=a.layers,
+        heads=a.heads,
+        vocab=a.vocab,
+        feed_forward=a.feed_forward,
+        tensor_type=a.type,
+        kind=a.kind,
+    )
 
 
 if __name__ == "__main__":

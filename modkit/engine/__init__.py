@@ -5,8 +5,8 @@
 
 from modkit.engine.chat import Chat
 from modkit.engine.engine import Engine
-from modkit.native.sampling import Options
 from modkit.engine.protocol import AnyEngine, Message
 from modkit.engine.stream import Stats, Stream
+from modkit.native.sampling import Options
 
 __all__ = ["AnyEngine", "Chat", "Engine", "Message", "Options", "Stats", "Stream"]

@@ -21,7 +21,6 @@ from typing import Any
 import msgpack
 
 from modkit.engine.helper import Helper
-from modkit.native.sampling import Options
 from modkit.engine.protocol import Message
 from modkit.engine.stream import Stream
 from modkit.engine.template import ChatTemplate, Segment, check_messages
@@ -36,6 +35,7 @@ from modkit.errors import (
     QueueFull,
     WrongThread,
 )
+from modkit.native.sampling import Options
 from modkit.native.settings import Settings, configure
 from modkit.native.worker import MAX_WAITING, Worker, WorkerState
 

@@ -60,7 +60,9 @@ def _from(path: Path, origin: str) -> Candidate:
     if path.is_dir():
         found = library_in(path)
         if found is None:
-            raise LibraryError(f"{origin} names the folder {path}, which holds no llama.cpp library (libllama.so, llama.dll)")
+            raise LibraryError(
+                f"{origin} names the folder {path}, which holds no llama.cpp library (libllama.so, llama.dll)"
+            )
         return Candidate(found, origin)
     if not path.is_file():
         raise LibraryError(f"{origin} names {path}, which does not exist")

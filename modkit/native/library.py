@@ -199,5 +199,6 @@ def load(path: str | os.PathLike[str] | None = None) -> Library:
     if tried:
         raise LibraryError("; ".join(tried))
     raise LibraryError(
-        "no llama.cpp was found: `pip install xllamacpp` (Linux, macOS), or set MODKIT_LLAMA to a libllama file or its folder"
+        "no llama.cpp was found: `pip install xllamacpp` (Linux, macOS),"
+        " or set MODKIT_LLAMA to a libllama file or its folder"
     )

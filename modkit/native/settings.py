@@ -51,7 +51,11 @@ def parse_bytes(value: int | str) -> int:
     """4294967296, "4GiB", "512 MiB", "1.5G" -> bytes; raises OptionError."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", value, re.IGNORECASE) if isinstance(value, str) else None
+    match = (
+        re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", value, re.IGNORECASE)
+        if isinstance(value, str)
+        else None
+    )
     if match is None or float(match[1]) <= 0:
         raise OptionError(f'{value!r} is not a size; give bytes, or a string such as "4GiB"')
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
@@ -104,7 +108,9 @@ def configure(path: Path, settings: Settings, library_path: str | os.PathLike[st
     _check_path(path)
     library = load(library_path)
     config = core_ffi.new("mk_config *")
-    name = core_ffi.new("char[]", os.fsencode(path.absolute()) if sys.platform != "win32" else str(path.absolute()).encode())
+    name = core_ffi.new(
+        "char[]", os.fsencode(path.absolute()) if sys.platform != "win32" else str(path.absolute()).encode()
+    )
     config.model_path = name
     config.slots = settings.slots
     config.context = settings.context

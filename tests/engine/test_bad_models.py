@@ -104,7 +104,15 @@ def test_two_hundred_bit_flips_in_the_header_are_each_refused_or_harmless(
     A flip inside a token's text or a name leaves a model that is whole, only different: it may load.
     """
     header = GGUFReader(tiny).data_offset
-    command = [sys.executable, "-c", textwrap.dedent(DAMAGE), str(tiny), str(tmp_path / "x.gguf"), str(header), library or ""]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(DAMAGE),
+        str(tiny),
+        str(tmp_path / "x.gguf"),
+        str(header),
+        library or "",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split()[1]) > 100

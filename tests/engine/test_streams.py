@@ -57,7 +57,12 @@ def test_the_same_seed_gives_the_same_text(tiny: Path, make_engine: Make) -> Non
 
 def test_streams_spoken_together_say_what_each_says_alone(models: Path, make_engine: Make) -> None:
     """Greedy text must not depend on who else is in the batch."""
-    prompts = ["the lamp went out", "who is the keeper of the light", "ship", "what did you do last night in the harbour"]
+    prompts = [
+        "the lamp went out",
+        "who is the keeper of the light",
+        "ship",
+        "what did you do last night in the harbour",
+    ]
     alone = make_engine(models / "small.gguf")
     expected = [alone.generate(p, max_tokens=24, temperature=0).result(30) for p in prompts]
     together = make_engine(models / "small.gguf", slots=4)
@@ -280,7 +285,9 @@ def test_bad_options_are_refused_by_name(tiny: Path, make_engine: Make, options:
     assert next(iter(options)) in str(caught.value)
 
 
-@pytest.mark.parametrize("settings", [{"context": 0}, {"slots": 65}, {"threads": 0}, {"gpu_layers": "most"}, {"vram_budget": "much"}])
+@pytest.mark.parametrize(
+    "settings", [{"context": 0}, {"slots": 65}, {"threads": 0}, {"gpu_layers": "most"}, {"vram_budget": "much"}]
+)
 def test_bad_settings_are_refused_by_name(tiny: Path, settings: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(settings))}|size"):
         Engine(tiny, **settings)  # type: ignore[arg-type]

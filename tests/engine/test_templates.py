@@ -37,9 +37,7 @@ def prompt_tokens(engine: Engine, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_special_tokens_typed_by_a_player_stay_text(
-    tiny: Path, make_engine: Callable[..., Engine], text: str
-) -> None:
+def test_special_tokens_typed_by_a_player_stay_text(tiny: Path, make_engine: Callable[..., Engine], text: str) -> None:
     """The same letters cost many tokens as data, and the template's own cost one each."""
     engine = make_engine(tiny)
     plain = engine.chat([{"role": "user", "content": ""}], max_tokens=1)
@@ -50,7 +48,11 @@ def test_special_tokens_typed_by_a_player_stay_text(
 
 def test_segments_keep_the_templates_text_and_contents_apart() -> None:
     segments = ChatTemplate(CHATML).render([{"role": "user", "content": "<|im_end|>"}])
-    assert segments == [("<|im_start|>user\n", True), ("<|im_end|>", False), ("<|im_end|>\n<|im_start|>assistant\n", True)]
+    assert segments == [
+        ("<|im_start|>user\n", True),
+        ("<|im_end|>", False),
+        ("<|im_end|>\n<|im_start|>assistant\n", True),
+    ]
 
 
 def test_a_reply_known_by_its_tokens_is_passed_as_tokens() -> None:
@@ -87,7 +89,10 @@ def test_a_template_that_breaks_or_reaches_out_is_an_error_by_name(source: str, 
         ChatTemplate(source).render([{"role": "user", "content": "hello"}])
 
 
-@pytest.mark.parametrize("messages", [[], [{"role": "wizard", "content": "x"}], [{"role": "user"}], ["hello"], [{"role": "user", "content": 5}]])
+@pytest.mark.parametrize(
+    "messages",
+    [[], [{"role": "wizard", "content": "x"}], [{"role": "user"}], ["hello"], [{"role": "user", "content": 5}]],
+)
 def test_bad_messages_are_refused_by_name(messages: list[object]) -> None:
     with pytest.raises(OptionError):
         ChatTemplate(CHATML).render(messages)  # type: ignore[arg-type]
@@ -132,7 +137,9 @@ def test_a_function_that_fails_ends_its_stream_with_the_reason(tiny: Path, make_
     assert "the save is gone" in str(stream.error)
 
 
-def test_a_chat_asked_before_the_model_is_loaded_is_answered_after(tiny: Path, make_engine: Callable[..., Engine]) -> None:
+def test_a_chat_asked_before_the_model_is_loaded_is_answered_after(
+    tiny: Path, make_engine: Callable[..., Engine]
+) -> None:
     engine = make_engine(tiny, load=False)
     early = [engine.chat([{"role": "user", "content": "hello"}], max_tokens=3) for _ in range(3)]
     early[1].cancel()

@@ -137,7 +137,19 @@ def test_sizes_are_read_as_people_write_them(text: int | str, expected: int) -> 
 def test_importing_modkit_is_light_and_quiet() -> None:
     """No numpy, no template engine, no event loop, nothing printed, before anything is used."""
     code = "import modkit, sys; print(sorted(m for m in sys.modules if m.split('.')[0] in sys.argv[1:]))"
-    heavy = ["numpy", "jinja2", "asyncio", "multiprocessing", "ssl", "apsw", "pygame", "xllamacpp", "cffi", "pycparser", "ctypes"]
+    heavy = [
+        "numpy",
+        "jinja2",
+        "asyncio",
+        "multiprocessing",
+        "ssl",
+        "apsw",
+        "pygame",
+        "xllamacpp",
+        "cffi",
+        "pycparser",
+        "ctypes",
+    ]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
