@@ -107,6 +107,7 @@ def _play(options: argparse.Namespace, screen: Any, *, scripted: bool) -> int:
             window = Window(screen, host, engine)
             gc.collect()
             gc.freeze()  # what was loaded stays; a full collection over it would cost a frame
+            sys.setswitchinterval(0.0005)  # else the engine's helper thread may keep a frame waiting for 5 ms
             if not scripted:
                 _run(window, host)
                 return 0
