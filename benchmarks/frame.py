@@ -1,0 +1,182 @@
+"""What generation costs a game, and what a game costs generation: the frame table.
+
+    python -m benchmarks.frame [--rounds 5] [--tokens 240] [--quick] [--write benchmarks/RESULTS.md]
+
+A row is one engine with one kind of host beside it (benchmarks/hosts.py), each measurement a process of
+its own, one inference thread, the same generated model of about 300 MB, the same prompt, greedy. Rounds
+are interleaved, every second one backwards. Rivals are taken from this environment, or from the Python
+that BENCH_LLAMA_CPP_PYTHON and BENCH_NOBODYWHO name; which llama.cpp modkit and the C loop run on,
+MODKIT_LLAMA says, as ever. --quick is one short round: to see that everything runs, not for figures.
+Nothing else should run on the machine meanwhile. Takes about 10 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import hosts, plain, report
+from benchmarks.cells import CONTEXT, PROMPT, THREADS
+from benchmarks.models import FOLDER, frame_model
+
+__all__ = ["CELLS", "Cell", "main"]
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 180  # seconds for one measurement, after which it counts as failed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row: which engine, beside which host, how many streams at once."""
+
+    engine: str
+    mode: str
+    streams: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.engine}.{self.mode}.{self.streams}"
+
+
+CELLS = (
+    Cell("program", "idle"),
+    Cell("shared", "idle"),
+    *(Cell("modkit", mode) for mode in hosts.MODES),
+    Cell("modkit", "60fps", 4),
+    Cell("modkit", "flat", 4),
+    *(Cell("llama_cpp_python", mode) for mode in hosts.MODES),
+    *(Cell("nobodywho", mode) for mode in hosts.MODES),
+)
+RIVALS = {
+    "llama_cpp_python": ("BENCH_LLAMA_CPP_PYTHON", "llama_cpp"),
+    "nobodywho": ("BENCH_NOBODYWHO", "nobodywho"),
+}
+
+
+def python_for(engine: str) -> str | None:
+    """The Python that can run this engine, or None when it is not installed."""
+    if engine not in RIVALS:
+        return sys.executable
+    variable, module = RIVALS[engine]
+    named = os.environ.get(variable)
+    if named:
+        return named
+    return sys.executable if importlib.util.find_spec(module) else None
+
+
+class Bench:
+    """What all measurements share: the model, the amount of work, the compiled baseline."""
+
+    def __init__(self, tokens: int) -> None:
+        from modkit.native import load
+
+        self.tokens = tokens
+        self.model = frame_model()
+        self.library = load()
+        self.blobs = plain.params(self.library, CONTEXT, THREADS)
+        plain.compile_shared()
+        try:
+            self.program: Path | None = plain.compile_program(self.library.path)
+        except plain.Unavailable as error:
+            print(f"no plain C program: {error}", file=sys.stderr)
+            self.program = None
+        self.amount = hosts.calibrate()
+
+    def measure(self, cell: Cell) -> dict[str, Any]:
+        """One round of one cell; {"failed": why} when it cannot be had."""
+        if cell.engine == "program":
+            return self._measure_program()
+        python = python_for(cell.engine)
+        if python is None:
+            return {"failed": "not installed"}
+        # four at once share the machine: fewer tokens each, or the round would take four times as long
+        tokens = self.tokens if cell.streams == 1 else max(8, self.tokens // 3)
+        command = [python, "-m", "benchmarks.cells", cell.engine, cell.mode, "--model", str(self.model)]
+        command += ["--work", str(self.amount), "--tokens", str(tokens), "--streams", str(cell.streams)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return {"failed": type(error).__name__}
+        if done.returncode != 0:
+            last = done.stderr.strip().splitlines()
+            return {"failed": last[-1][:200] if last else f"exit code {done.returncode}"}
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def _measure_program(self) -> dict[str, Any]:
+        if self.program is None:
+            return {"failed": "this library opens only in a Python process"}
+        try:
+            made = plain.run_program(
+                self.program, self.library.path, self.blobs, self.model, PROMPT, self.tokens
+            )
+        except plain.Unavailable as error:
+            self.program = None
+            return {"failed": str(error)}
+        library = f"llama.cpp {self.library.version} ({self.library.path.name})"
+        return {**made, "token_ids": made["tokens"], "tokens": len(made["tokens"]), "library": library}
+
+
+def measure_all(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Every cell in every round: results by Cell.key. A cell that failed is not tried again."""
+    results: dict[str, list[dict[str, Any]]] = {cell.key: [] for cell in CELLS}
+    for index in range(rounds):
+        for cell in CELLS if index % 2 == 0 else reversed(CELLS):
+            if any("failed" in result for result in results[cell.key]):
+                continue
+            result = bench.measure(cell)
+            results[cell.key].append(result)
+            figure = result.get("failed") or f"{result['tokens_per_second']:.1f} tok/s"
+            print(f"round {index + 1}/{rounds}  {cell.key:<26} {figure}", file=sys.stderr, flush=True)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=240, help="length of each reply")
+    parser.add_argument("--quick", action="store_true", help="one round of 48 tokens")
+    parser.add_argument(
+        "--write", type=Path, help="write the report here as Markdown, start-up and cancel included"
+    )
+    a = parser.parse_args()
+    rounds, tokens = (1, 48) if a.quick else (max(1, a.rounds), max(8, a.tokens))
+    bench = Bench(tokens)
+    results = measure_all(bench, rounds)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "frame.json").write_text(json.dumps(results), encoding="utf-8")
+    text, targets = report.frame_section(
+        results, [(c.key, c.engine, c.mode, c.streams) for c in CELLS], tokens
+    )
+    print(text)
+    if a.write:
+        from benchmarks import cancel, startup
+
+        sections = [text]
+        for section, more in (startup.section(5 if a.quick else 15), cancel.section(3 if a.quick else 15)):
+            print(section)
+            sections.append(section)
+            targets += more
+        command = "python -m benchmarks.frame " + " ".join(sys.argv[1:])
+        a.write.write_text(report.page(sections, targets, command, rounds), encoding="utf-8")
+    print("\n".join(target.line() for target in targets))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What a report has to say about where it was measured: processor, system, versions. No host names."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["describe", "today"]
+
+
+def _processor() -> str:
+    try:
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        if found:
+            return found[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _revision() -> str:
+    """The commit that was measured, marked when the working tree had changes to the library."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short", "HEAD")
+    changed = git("status", "--porcelain", "--", "modkit", "benchmarks/*.py", "benchmarks/*.c")
+    return f"commit {commit}{' and uncommitted changes' if changed else ''}" if commit else ""
+
+
+def _provider() -> str:
+    for name in ("llama-cpp-python", "xllamacpp"):  # in the order in which modkit looks for them
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def describe() -> list[str]:
+    """Lines for a report: machine, system, Python, modkit."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    import modkit
+
+    provider = _provider() if "MODKIT_LLAMA" not in os.environ else "the build that MODKIT_LLAMA names"
+    return [
+        f"{_processor()}, {usable} cores usable, {platform.machine()}, {platform.system()}",
+        f"Python {platform.python_version()}, modkit {modkit.__version__} ({_revision() or 'no checkout'})",
+        f"llama.cpp from {provider}",
+    ]
+
+
+def today() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
