@@ -33,14 +33,18 @@ size_t mk_table_size(void) {
  *
  * ggml_abort() calls one callback for the whole process, on whatever thread failed: the worker, or a
  * thread of the library's own pool that works for it. That thread must not return into code whose
- * assumptions are broken, so it is parked for good and its engine declared dead. A failure on a thread
- * that no engine is responsible for is not ours: the callback returns and the library aborts as ever.
+ * assumptions are broken, so it is parked for good and its engine declared dead. The other threads of
+ * its pool may fail much later, when that engine is closed already: they are parked like it. A failure
+ * on a thread that no engine is responsible for is not ours: the callback returns and the library
+ * aborts as ever.
  */
 
 enum { MAX_ENGINES = 64 };
 static _Atomic(mk_engine *) engines[MAX_ENGINES];
 static MK_THREAD_LOCAL mk_engine *own_engine;      /* set on a worker */
 static MK_THREAD_LOCAL bool is_host;               /* set on a thread that ever submitted or drained */
+
+static _Atomic bool any_died;
 
 /* How many threads are looking through `engines`: none of these may be freed meanwhile. */
 static _Atomic int lookers;
@@ -49,6 +53,7 @@ static void die(mk_engine *e, const char *message) {
     if (atomic_exchange(&e->dying, true)) {
         return; /* an assertion often fails on several threads of a pool at once */
     }
+    atomic_store(&any_died, true);
     snprintf(e->shared.death, sizeof e->shared.death, "%s", message);
     atomic_store_explicit(mk_state(e), MK_DEAD, memory_order_release);
     mk_semaphore_post(&e->ended);
@@ -60,6 +65,7 @@ static void on_failed_assertion(const char *message) {
         die(own_engine, message);
         ours = true;
     } else if (!is_host) {
+        ours = atomic_load(&any_died);
         atomic_fetch_add(&lookers, 1);
         for (int i = 0; i < MAX_ENGINES; i++) {
             mk_engine *e = atomic_load(&engines[i]);
