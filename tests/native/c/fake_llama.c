@@ -101,6 +101,7 @@ static void complain(int level, const char *text) {
 
 void fake_fail_assertion(const char *message) {
     void (*callback)(const char *) = atomic_load(&on_abort);
+    atomic_fetch_add(&fake.assertions, 1);
     if (callback != NULL) {
         callback(message);
     }

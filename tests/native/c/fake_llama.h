@@ -58,6 +58,7 @@ typedef struct fake_control {
     /* what happened */
     _Atomic int decoding, tokenising; /* calls under way */
     _Atomic int decodes, aborted, most_sequences;
+    _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
     _Atomic int gpu_layers;
 } fake_control;
