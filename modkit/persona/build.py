@@ -18,7 +18,7 @@ import apsw
 from modkit.errors import DumpError, PersonaError
 from modkit.persona import store
 from modkit.persona.lines import Line, Source, fold, is_player, tidy
-from modkit.persona.memory import index_words
+from modkit.persona.memory import index_words, is_question
 from modkit.persona.readers import Problem, Reading
 
 __all__ = ["BuildReport", "build", "default_card"]
@@ -146,13 +146,13 @@ def _keep(connection: apsw.Connection, report: BuildReport, players: set[str], l
     exchanges: set[int] = set()
     for (_, scene), talk in groupby(lines, key=lambda line: (line.source.file, line.scene)):
         earshot = _EARSHOT_SCENE if scene else _EARSHOT_FILE
-        for line, cue in _heard_or_said(talk, report.speaker, earshot):
+        for (line, cue), near in _with_near(_heard_or_said(talk, report.speaker, earshot)):
             own = line.speaker == report.speaker
             same = hash((line.speaker, line.text, cue.text if cue else None))
             if own and same in exchanges:
                 continue  # the same words to the same cue, from a second file
             exchanges.add(same)
-            _insert(connection, line, cue, own, own or not _is_player(line, players))
+            _insert(connection, line, cue, near if own or not _is_player(line, players) else None, own)
             report.own += own
             report.heard += not own
 
@@ -182,7 +182,35 @@ def _heard_or_said(talk: Iterable[Line], name: str, earshot: int) -> Iterator[tu
                 before.append(line)
 
 
-def _insert(connection: apsw.Connection, line: Line, cue: Line | None, own: bool, indexed: bool) -> None:
+def _with_near(talk: Iterable[tuple[Line, Line | None]]) -> Iterator[tuple[tuple[Line, Line | None], str]]:
+    """Each line of a conversation with the words around it: its neighbours but for its cue.
+
+    "Dann." says nothing alone; "Who sold it?" before it little; "Who put water in the oil?" before that, all.
+    """
+    before: deque[Line] = deque(maxlen=3)
+    held: tuple[Line, Line | None] | None = None
+    for item in talk:
+        line = item[0]
+        if held is not None:
+            yield held, _words_near(held, before, line)
+            before.append(held[0])
+        held = item
+    if held is not None:
+        yield held, _words_near(held, before, None)
+
+
+def _words_near(held: tuple[Line, Line | None], before: Iterable[Line], after: Line | None) -> str:
+    line, cue = held
+    if line.kind == "journal":  # written alone: its entries are near each other in the file, not in mind
+        return ""
+    words = [other.text for other in before if other is not cue]
+    if after is not None and after.speaker == line.speaker:
+        words.append(after.text)
+    return " ".join(words)
+
+
+def _insert(connection: apsw.Connection, line: Line, cue: Line | None, near: str | None, own: bool) -> None:
+    """Write one line; `near` None keeps it out of the index."""
     cue_id = None
     if cue is not None:  # it was heard just before, so it is among the last lines written
         found = connection.execute(
@@ -191,13 +219,15 @@ def _insert(connection: apsw.Connection, line: Line, cue: Line | None, own: bool
         ).fetchone()
         cue_id = found[0] if found else None
     connection.execute(store.INSERT_LINE, store.line_values(line, own, cue_id))
-    if indexed:
+    if near is not None:
+        asked = cue is not None and is_question(cue.text, cue.speaker, cue.kind)
         connection.execute(
-            "INSERT INTO words (rowid, text, cue, scene) VALUES (?, ?, ?, ?)",
+            "INSERT INTO words (rowid, text, cue, near, scene) VALUES (?, ?, ?, ?, ?)",
             (
                 connection.last_insert_rowid(),
                 index_words(line.text),
-                index_words(cue.text) if cue else "",
+                index_words(cue.text) if cue and asked else "",
+                index_words(near if cue is None or asked else f"{cue.text} {near}"),
                 index_words((line.scene or "").replace("_", " ")),
             ),
         )

@@ -1,7 +1,8 @@
 """The `.persona` file: one SQLite database, written once, opened read-only in play.
 
 Tables: `meta` (key, value), `files` (what was read), `lines` (what the speaker said and heard, with the
-place it was read from), `words` (FTS5 over the text, the cue it answered and the scene). The file is
+place it was read from), `words` (FTS5 over the text, the cue it answered, the
+talk around it and the scene). The file is
 written beside its final name and renamed into place, so it is whole or it is not there.
 """
 
@@ -40,7 +41,7 @@ CREATE TABLE lines (
 CREATE INDEX lines_own ON lines (own, id);
 -- Contentless: the words are indexed as `memory.index_words` spells them, the text is in `lines`.
 CREATE VIRTUAL TABLE words USING fts5 (
-    text, cue, scene, content = '', contentless_delete = 1,
+    text, cue, near, scene, content = '', contentless_delete = 1,
     tokenize = 'porter unicode61 remove_diacritics 2'
 );
 """

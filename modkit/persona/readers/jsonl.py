@@ -21,6 +21,7 @@ from modkit.persona.readers.source import DumpFile
 
 _INHERITED = ("speaker", "scene", "addressee", "lang", "kind")
 _WEAK_SPEAKERS = ("name", "from", "author", "voice", "sender")
+_TEXT_LISTS = ("lines", "texts", "barks", "utterances")  # lists of plain strings
 _MAX_DEPTH = 60
 _HEAD_IS_JSON = re.compile(r"\s*(?:[{\[]|//)")
 
@@ -126,10 +127,11 @@ def _records(root: object) -> Iterator[tuple[dict[str, str], str]]:
             fields = {**inherited, **_fields(value, names)}
             if "text" in fields:
                 yield fields, place
-            elif "text" in names and isinstance(value[names["text"]], list):
-                for text in value[names["text"]]:
-                    if isinstance(text, str):
-                        yield {**fields, "text": text}, place
+            else:
+                for key in (names.get("text", ""), *_TEXT_LISTS):
+                    for text in value[key] if isinstance(value.get(key), list) else ():
+                        if isinstance(text, str):
+                            yield {**fields, "text": text}, f"{place} {key}"
             passed_on = _passed_on(fields, names)
             for key, item in value.items():
                 if isinstance(item, (dict, list)):

@@ -121,14 +121,15 @@ def _spoken(text: str) -> str:
 
 
 def _screenplay_names(head: str) -> set[str]:
-    """Names that stand alone in capitals above their words, at least twice in the head of a file."""
+    """Names that stand alone in capitals above their words, when one of them does so twice in the head of a file."""
     counts: dict[str, int] = {}
     lines = head.splitlines()
     for line, following in pairwise(lines):
         text = _MOOD.sub("", line.strip()[:60]).strip()
         if text.isupper() and following.strip() and _name(text) and not text.endswith((".", "!", "?")):
             counts[text] = counts.get(text, 0) + 1
-    return {name for name, count in counts.items() if count >= 2}
+    # One that comes back shows that this is the layout of the file; then the others are names too.
+    return set(counts) if any(count >= 2 for count in counts.values()) else set()
 
 
 def _regular_names(head: str) -> set[str]:

@@ -1,0 +1,151 @@
+"""The command line: exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modkit.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "persona" / "data"
+
+
+@pytest.fixture
+def persona(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    path = tmp_path / "mara.persona"
+    assert main(["persona", "build", str(DATA / "script.txt"), "--speaker", "mara", "-o", str(path)]) == 0
+    capsys.readouterr()
+    return path
+
+
+def test_build_says_what_it_did_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.persona"
+    assert main(["persona", "build", str(DATA / "script.txt"), "--speaker", "Mara", "-o", str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "3 lines of Mara" in said.err
+    assert out.exists()
+
+
+def test_build_takes_a_card_aliases_and_players(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card, aliases, dump = tmp_path / "card.txt", tmp_path / "alias.txt", tmp_path / "d.txt"
+    card.write_text("You are Judy.", encoding="utf-8")
+    aliases.write_text("# spellings\njudy=Judy,JUDY_01\n", encoding="utf-8")
+    dump.write_text("Judy: One.\nJUDY_01: Two.\nV: Three.\n", encoding="utf-8")
+    out = str(tmp_path / "j.persona")
+    build = ["persona", "build", str(dump), "--speaker", "Judy", "--card", str(card), "--player", "V", "-o", out]
+    assert main([*build, "--alias", str(aliases)]) == 0
+    assert "2 lines of judy" in capsys.readouterr().err
+    assert main([*build, "--alias", "judy=Judy,JUDY_01"]) == 0
+    assert main(["persona", "ask", out, "one", "--json"]) == 0
+
+
+def test_lines_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["persona", "lines", str(DATA / "rpy"), str(DATA / "talk.jsonl"), "--json"]) == 0
+    rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
+    mara = next(row for row in rows if row["text"] == "Good.")
+    assert mara["speaker"] == "Mara"
+    assert mara["kind"] == "dialogue"
+    assert mara["source"]["file"].endswith("scene.rpy")
+    assert any(row["speaker"] is None and row["kind"] == "choice" for row in rows)
+
+
+def test_lines_goes_on_after_a_bad_file_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "scene.rpyc"
+    bad.write_bytes(b"RENPY RPC2\0\0")
+    assert main(["persona", "lines", str(bad), str(DATA / "chat.log"), "--json"]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 4
+    assert "unrpyc" in said.err
+    assert "1 file was not read" in said.err
+
+
+def test_ask_shows_the_source(persona: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["persona", "ask", str(persona), "When does the tide turn?", "-k", "1"]) == 0
+    assert "Mara: The tide turns at nine." in (said := capsys.readouterr().out)
+    assert "script.txt, line 3" in said
+
+
+def test_ask_as_json_is_one_document(persona: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["persona", "ask", str(persona), "When does the tide turn?", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found[0]["text"] == "The tide turns at nine."
+    assert found[0]["source"]["place"] == "line 3"
+    assert main(["persona", "ask", str(persona), "zebra", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["persona", "ask", "missing.persona", "hello"],
+        ["persona", "lines", "missing.txt"],
+        ["persona", "build", "missing.txt", "--speaker", "Mara", "-o", "x.persona"],
+        ["persona", "build", str(DATA / "script.txt"), "--speaker", "Nobody", "-o", "x.persona"],
+    ],
+)
+def test_a_failure_is_one_line_and_exit_1(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("modkit: ")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["persona"],
+        ["persona", "build", "a.txt"],
+        ["persona", "ask", "a.persona"],
+        ["persona", "ask", "a.persona", "q", "-k", "many"],
+        ["persona", "lines", "a.txt", "--alias", "nonsense=,"],
+        ["persona", "build", "a.txt", "--speaker", "A", "-o", "b", "--card", "missing.txt"],
+    ],
+)
+def test_wrong_usage_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_k_out_of_range_is_wrong_usage(persona: Path) -> None:
+    assert main(["persona", "ask", str(persona), "tide", "-k", "0"]) == 2
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    command = f"'{sys.executable}' -m modkit persona lines '{DATA / 'rpy'}' | head -1"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_help_imports_no_room() -> None:
+    heavy = "{'apsw', 'msgpack', 'cffi', 'numpy', 'asyncio'}"
+    code = f"import sys, modkit.cli; modkit.cli.main(['--help']); print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_a_terminal_that_cannot_show_a_letter_gets_a_question_mark(persona: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "d.txt"
+    dump.write_text("Мара: Привет.\nМара: Да.\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "modkit", "persona", "lines", str(dump)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        env={"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0
+    assert b"????: ??????." in done.stdout
