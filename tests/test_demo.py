@@ -82,20 +82,22 @@ def test_the_picture_shows_her_words_in_the_bubble_and_the_overlay(out: Path) ->
     picture = pygame.image.load(out / "play.png")
     assert picture.get_size() == (960, 540)
 
-    def count(area: tuple[int, int, int, int], near: tuple[int, int, int], reach: int = 40) -> int:
+    def near(area: tuple[int, int, int, int], color: tuple[int, int, int]) -> list[tuple[int, int]]:
         left, top, width, height = area
-        found = 0
-        for x in range(left, left + width):
-            for y in range(top, top + height):
-                found += all(abs(a - b) <= reach for a, b in zip(picture.get_at((x, y))[:3], near, strict=True))
-        return found
+        return [
+            (x, y)
+            for x in range(left, left + width)
+            for y in range(top, top + height)
+            if all(abs(a - b) <= 40 for a, b in zip(picture.get_at((x, y))[:3], color, strict=True))
+        ]
 
-    bubble = (188, 240, 364, 112)
-    assert count(bubble, (246, 239, 222)) > 15_000, "paper"
-    assert count(bubble, (44, 38, 46)) > 800, "ink"
-    overlay = (16, 16, 250, 116)
+    paper = near((150, 150, 404, 200), (246, 239, 222))
+    assert len(paper) > 6_000
+    left, right = min(x for x, _ in paper) + 16, max(x for x, _ in paper) - 16
+    top, bottom = min(y for _, y in paper) + 14, max(y for _, y in paper) - 14
+    assert len(near((left, top, right - left, bottom - top), (44, 38, 46))) > 250, "ink on the paper"
     for color in ((124, 196, 255), (152, 232, 170)):
-        assert count(overlay, color) > 60, "a line for the frame's work, one for the tick"
+        assert len(near((16, 16, 250, 116), color)) > 60, "a line for the frame's work, one for the tick"
 
 
 def test_the_talk_was_saved_and_the_persona_is_built_once(out: Path) -> None:

@@ -13,6 +13,7 @@ READING_PACE = 75.0  # characters a second: a fast model's words are shown no fa
 _LINE = 23
 _MAX_LINES = 8
 _TALLEST = 2 * PADDING + 12 + _MAX_LINES * _LINE
+_NARROWEST = 150
 _CAP = 40  # of the shape's top and bottom that is never cut, so that the corners and the tail stay whole
 _PAPER: Color = (246, 239, 222)
 _INK: Color = (44, 38, 46)
@@ -30,7 +31,8 @@ class Bubble:
         self._name = pygame.Surface((0, 0))
         self._lines: list[str] = []
         self._pictures: list[pygame.Surface] = []
-        self._height = 1.0  # in lines, eased, so that the bubble grows instead of jumping
+        self._height = 1.0  # in lines; both are eased, so that the bubble grows instead of jumping
+        self._width = float(_NARROWEST)
         self._waiting = ""
         self._allowance = 0.0
         self.text = ""
@@ -60,18 +62,19 @@ class Bubble:
     def box(self) -> pygame.Rect:
         """Where the paper is now, tail not included."""
         height = int(2 * PADDING + 12 + max(1.0, self._height) * _LINE)
-        return pygame.Rect(self._mouth[0] - 46 - WIDTH, self._mouth[1] - 14 - height, WIDTH, height)
+        width = int(self._width)
+        return pygame.Rect(self._mouth[0] - 46 - width, self._mouth[1] - 14 - height, width, height)
 
     def draw(self, target: pygame.Surface, time: float, dt: float) -> None:
         """Show what has become due, and draw the bubble."""
         if not self.open:
-            self._height = 1.0
+            self._height, self._width = 1.0, float(_NARROWEST)
             return
         self._show_more(dt)
-        wanted = max(1, min(len(self._lines), _MAX_LINES))
-        self._height += (wanted - self._height) * min(1.0, 16 * dt)
-        if abs(wanted - self._height) < 0.05:
-            self._height = wanted
+        lines = max(1, min(len(self._lines), _MAX_LINES))
+        widest = max((picture.get_width() for picture in self._pictures[-_MAX_LINES:]), default=0)
+        self._height = _ease(self._height, lines, dt)
+        self._width = _ease(self._width, max(_NARROWEST, min(WIDTH, widest + 2 * PADDING)), dt)
         box = self.box
         self._draw_shape(target, box)
         target.blit(self._name, (box.x + PADDING, box.y + PADDING - 5))
@@ -87,11 +90,12 @@ class Bubble:
                 target.blit(picture, (box.x + PADDING, top + row * _LINE))
 
     def _draw_shape(self, target: pygame.Surface, box: pygame.Rect) -> None:
-        """The tallest bubble, with a piece of its middle left out."""
-        shape, width = self._shape, self._shape.get_width()
-        foot = 22 + _CAP
-        target.blit(shape, (box.x - 8, box.y - 8), (0, 0, width, box.height + 30 - foot))
-        target.blit(shape, (box.x - 8, box.bottom + 22 - foot), (0, _TALLEST + 30 - foot, width, foot))
+        """The largest bubble, with pieces of its middle left out."""
+        shape, foot = self._shape, 22 + _CAP
+        right = box.width + 54 - _CAP
+        for x, left, wide in ((box.x - 8, 0, _CAP), (box.x - 8 + _CAP, WIDTH + 54 - right, right)):
+            target.blit(shape, (x, box.y - 8), (left, 0, wide, box.height + 30 - foot))
+            target.blit(shape, (x, box.bottom + 22 - foot), (left, _TALLEST + 30 - foot, wide, foot))
 
     def _show_more(self, dt: float) -> None:
         self._allowance = min(self._allowance + READING_PACE * dt, 12.0) if self._waiting else 0.0
@@ -135,6 +139,11 @@ class Bubble:
     def _add(self, line: str) -> None:
         self._lines.append(line)
         self._pictures.append(self._type.render(line.rstrip(), _INK))
+
+
+def _ease(now: float, wanted: float, dt: float) -> float:
+    step = (wanted - now) * min(1.0, 16 * dt)
+    return float(wanted) if abs(wanted - now - step) < 0.05 else now + step
 
 
 def _paint_shape() -> pygame.Surface:

@@ -81,7 +81,11 @@ def _open_window(pygame: Any, windowless: bool) -> Any:
 
     if windowless:
         return pygame.display.set_mode(SIZE)
-    screen = pygame.display.set_mode(SIZE, pygame.SCALED | pygame.RESIZABLE, vsync=1)
+    flags = pygame.SCALED | pygame.RESIZABLE
+    try:
+        screen = pygame.display.set_mode(SIZE, flags, vsync=1)
+    except pygame.error:  # not every renderer can wait for the screen
+        screen = pygame.display.set_mode(SIZE, flags)
     pygame.display.set_caption("Corrow, the last week of autumn")
     pygame.key.set_repeat(350, 35)
     pygame.key.start_text_input()
