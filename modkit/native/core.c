@@ -122,7 +122,7 @@ static void on_log(int level, const char *text, void *unused) {
     if (e == NULL || size == 0) {
         return; /* a thread of the library's pool: it may not write into the worker's ring */
     }
-    if (level == 4) {
+    if (level == 4 && e->last_error[0] == '\0') { /* the first complaint says what, later ones only that */
         snprintf(e->last_error, sizeof e->last_error, "%.*s", (int) size, text);
     }
     /* Lines come in the middle of a step, too: they leave the room that was kept for the step's own records. */

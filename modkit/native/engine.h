@@ -76,7 +76,7 @@ struct mk_engine {
     double seconds_per_token; /* of prefill, learned; 0 before the first */
     uint64_t clock;           /* for last_used */
     uint32_t record_room;     /* the most ring space that one slot's step can take */
-    char last_error[200];     /* what llama.cpp logged last at level error */
+    char last_error[200];     /* the first complaint (level error) of llama.cpp in the load or decode under way */
 };
 
 /* The fields of mk_shared that two threads touch, beside the ring's head and tail. */
