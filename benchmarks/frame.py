@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import hosts, plain, report
+from benchmarks import hosts, machine, plain, report
 from benchmarks.cells import CONTEXT, PROMPT, THREADS
 from benchmarks.models import FOLDER, frame_model
 
@@ -138,9 +138,13 @@ def measure_all(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
         for cell in CELLS if index % 2 == 0 else reversed(CELLS):
             if any("failed" in result for result in results[cell.key]):
                 continue
+            others = machine.Others()
             result = bench.measure(cell)
+            result["others"] = others.cores()
             results[cell.key].append(result)
-            figure = result.get("failed") or f"{result['tokens_per_second']:.1f} tok/s"
+            figure = result.get("failed") or (
+                f"{result['tokens_per_second']:5.1f} tok/s, others used {result['others']:.2f} cores"
+            )
             print(f"round {index + 1}/{rounds}  {cell.key:<26} {figure}", file=sys.stderr, flush=True)
     return results
 

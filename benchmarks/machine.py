@@ -6,11 +6,13 @@ import datetime
 import os
 import platform
 import re
+import resource
 import subprocess
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["describe", "today"]
+__all__ = ["Others", "describe", "today"]
 
 
 def _processor() -> str:
@@ -50,6 +52,37 @@ def _provider() -> str:
         except PackageNotFoundError:
             continue
     return ""
+
+
+class Others:
+    """How busy everybody else keeps the processors while children of this process are measured."""
+
+    def __init__(self) -> None:
+        self._begun = self._look()
+
+    @staticmethod
+    def _look() -> tuple[float, float, float]:
+        """Seconds of clock, of processor time of the whole machine, and of ours and our children's."""
+        own = sum(
+            usage.ru_utime + usage.ru_stime
+            for usage in (
+                resource.getrusage(resource.RUSAGE_SELF),
+                resource.getrusage(resource.RUSAGE_CHILDREN),
+            )
+        )
+        try:
+            fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+        except OSError:
+            return time.monotonic(), own, own  # unknown: nobody else, as far as one can tell
+        ticks = [int(field) for field in fields]
+        busy = sum(ticks[:3]) + sum(ticks[5:8])  # without idle and waiting; irq and stolen time are others'
+        return time.monotonic(), busy / os.sysconf("SC_CLK_TCK"), own
+
+    def cores(self) -> float:
+        """Processors that others used since this object was made, on average: 0.0 is a quiet machine."""
+        then, now = self._begun, self._look()
+        seconds, machine, own = (after - before for before, after in zip(then, now, strict=True))
+        return max(0.0, (machine - own) / seconds) if seconds > 0 else 0.0
 
 
 def describe() -> list[str]:
