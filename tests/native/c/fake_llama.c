@@ -482,7 +482,9 @@ static void chain_add(void *chain, void *link) {
     sampler *c = chain, *s = link;
     size_t n = strlen(c->names);
     snprintf(c->names + n, sizeof c->names - n, "%s%s", n > 0 ? " " : "", s->names);
-    snprintf(fake_chain, sizeof fake_chain, "%s", c->names);
+    if (fake_options.note_chain) {
+        snprintf(fake_chain, sizeof fake_chain, "%s", c->names);
+    }
     sampler_free(link);
 }
 

@@ -40,6 +40,7 @@ typedef struct fake_options_t {
     int load_us;    /* how long loading takes */
     bool recurrent; /* a part of a sequence cannot be dropped */
     bool encoder, refuse_load, refuse_context, add_bos;
+    bool note_chain; /* keep fake_chain; for a single engine */
     const char *chat_template;
     const char *complaint; /* logged at level error by a load that fails */
 } fake_options_t;

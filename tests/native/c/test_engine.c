@@ -236,6 +236,7 @@ static void a_reply_ends_at_max_tokens_or_where_the_context_is_full(void) {
 static void samplers_are_chained_as_asked(void) {
     mk_config config = usual_config();
     ask *a;
+    fake_options.note_chain = true;
     host_open_ready(&h, &config);
     a = ask_new();
     ask_reply(a, "x");
