@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from modkit.errors import ModkitError, OptionError
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has said what is wrong; a host that calls main() is not to be ended
         return stop.code if isinstance(stop.code, int) else 2
-    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
     try:
         return int(options.run(options))
     except OptionError as error:
@@ -179,16 +180,15 @@ def _ask(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from modkit.native import doctor
 
-    findings = [finding if isinstance(finding, dict) else vars(finding) for finding in doctor.report()]
+    findings = doctor.report()
     if options.json:
-        _print(json.dumps(findings, ensure_ascii=False, indent=2, default=str))
+        _print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
     else:
         for finding in findings:
-            mark = "ok  " if finding.get("ok", True) else "FIX "
-            _print(f"{mark}{finding.get('name', '')}: {finding.get('value', '')}")
-            if not finding.get("ok", True) and finding.get("fix"):
-                _print(f"     {finding['fix']}")
-    return 0 if all(finding.get("ok", True) for finding in findings) else 1
+            _print(f"{'ok ' if finding.good else 'FIX'} {finding.subject}: {finding.value}")
+            if finding.fix:
+                _print(f"    {finding.fix}")
+    return 0 if all(finding.good for finding in findings) else 1
 
 
 def _generate(options: argparse.Namespace) -> int:

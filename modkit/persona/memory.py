@@ -24,10 +24,12 @@ _MAX_QUESTION = 4000  # characters looked at
 # BM25 weights: the line itself, the cue it answered, the talk just around it, the scene's name.
 _WEIGHTS = (1.0, 1.4, 0.15, 0.25)
 _HEARD = 0.55  # what others said to her counts less than what she said herself
-_FLOOR = 0.3  # of the best score: what is weaker only dilutes a prompt
+_FLOOR = 0.2  # of the best score: what is weaker only dilutes a prompt
 _ALIKE = 3.0  # how much a question that was asked in the dump in the same words counts
+_LEADS_AWAY = 0.8  # of that, for each line between the question and this one
+_SMALL = 0.5  # what a small word counts when two questions are compared
 _COVER = 0.7  # how much of the score hangs on how many of the question's words are met
-_SHORT = 5  # telling words; a line with fewer, such as "I said nothing.", tells little
+_SHORT = 3  # telling words; a line with fewer, such as "I said nothing.", tells little
 
 _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -127,18 +129,19 @@ def recall(connection: apsw.Connection, question: str, k: int, player_names: fro
     # "Who are you?" has no telling word; then the small ones have to do, all of them in one line.
     query = match_query(telling) if telling else " AND ".join(f'"{word}"' for word in words)
     rows = connection.execute(
-        "SELECT l.text, l.speaker, l.kind, l.scene, l.file, l.place, l.own, c.text, c.speaker, c.kind, w.score FROM "
+        "SELECT l.text, l.speaker, l.kind, l.scene, l.file, l.place, l.own, "
+        "c.text, c.speaker, c.kind, l.idx - c.idx, w.score FROM "
         f"(SELECT rowid AS id, -bm25(words, {', '.join(map(str, _WEIGHTS))}) AS score "
         "FROM words WHERE words MATCH ? ORDER BY score DESC LIMIT ?) AS w "
         "JOIN lines AS l ON l.id = w.id LEFT JOIN lines AS c ON c.id = l.cue",
         (query, max(60, 6 * k)),
     )
     found: dict[str, Memory] = {}
-    for text, speaker, kind, scene, file, place, own, cue, cue_speaker, cue_kind, score in rows:
+    for text, speaker, kind, scene, file, place, own, cue, cue_speaker, cue_kind, after, score in rows:
         if not own and (is_player(speaker, kind) or fold(speaker or "") in player_names):
             continue
         question_before = cue if cue and is_question(cue, cue_speaker, cue_kind) else ""
-        score = _rank(score, words, telling, text, question_before, bool(own))
+        score = _rank(score, words, telling, text, question_before, after or 1, bool(own))
         known = found.get(text.casefold())
         if known is None or known.score < score:
             found[text.casefold()] = Memory(text, speaker, kind, scene, Source(file, place), score, cue)
@@ -146,7 +149,7 @@ def recall(connection: apsw.Connection, question: str, k: int, player_names: fro
     return [memory for memory in best if memory.score >= _FLOOR * best[0].score]
 
 
-def _rank(score: float, words: list[str], telling: list[str], text: str, cue: str, own: bool) -> float:
+def _rank(score: float, words: list[str], telling: list[str], text: str, cue: str, after: int, own: bool) -> float:
     """BM25, corrected by what it cannot see: how much of the question is met, and whether the line tells anything."""
     said, asked = tokens(text), tokens(cue)
     if telling:
@@ -154,14 +157,19 @@ def _rank(score: float, words: list[str], telling: list[str], text: str, cue: st
         score *= 1.0 - _COVER + _COVER * sum(1 for word in telling if _stem(word) in exchange) / len(telling)
     if asked and (not telling or any(word in telling for word in asked)):
         # The question was asked in nearly these words before, small ones included: this is its answer.
-        alike = len(set(words) & set(asked)) / len(set(words) | set(asked))
-        score *= 1.0 + _ALIKE * alike * alike
+        alike = _weight(set(words) & set(asked)) / _weight(set(words) | set(asked))
+        # The first line after the question answers it; what follows leads away from it.
+        score *= 1.0 + _ALIKE * alike * alike * _LEADS_AWAY ** (after - 1)
     score *= 0.5 + 0.5 * min(1.0, sum(1 for word in said if word not in STOP_WORDS) / _SHORT)
     if not own:
         score *= _HEARD
     if text.endswith("?"):
         score *= 0.5  # a question holds no fact
     return score
+
+
+def _weight(words: set[str]) -> float:
+    return sum(_SMALL if word in STOP_WORDS else 1.0 for word in words)
 
 
 def _stem(word: str) -> str:

@@ -171,7 +171,10 @@ class NPC:
         if self._owns_save and self.save:
             self.save.close()
         if self._owns_persona:
-            self.persona.close()
+            try:
+                self.engine.background(self.persona.close)  # the helper thread may still be asking
+            except ModkitError:
+                self.persona.close()
 
     def __enter__(self) -> NPC:
         return self
@@ -202,8 +205,7 @@ class NPC:
     def _keep(self, turn: Turn) -> None:
         if self.save is None:
             return
-        with self._saving:
-            self._unsaved.append(turn)
+        self._unsaved.append(turn)  # without the lock: a commit under way holds it as long as the disk takes
         try:
             self.engine.background(self._commit)
         except ModkitError:  # the engine is gone; close() commits
@@ -263,7 +265,7 @@ class NPC:
         if self.save is None:
             return
         with self._saving:
-            turns = list(self._unsaved)
+            turns = self._unsaved[:]
             if not turns:
                 return
             try:
