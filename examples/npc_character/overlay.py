@@ -7,6 +7,7 @@ it runs. Every figure it was given is also kept, in arrays made beforehand, for 
 from __future__ import annotations
 
 from array import array
+from collections import deque
 
 import pygame
 from paint import Color, Type
@@ -14,6 +15,7 @@ from paint import Color, Type
 WIDTH = 250
 HEIGHT = 116
 _PLOT = (94, 24)
+_GROUND: Color = (16, 19, 32)
 
 
 class Meter:
@@ -46,33 +48,48 @@ def percentiles(nanoseconds: list[int], unit: float) -> dict[str, float]:
 
 
 class _Line:
-    """One row: a name, a figure, and its plot with a fixed ceiling."""
+    """One row: a name, a figure, and its plot up to a ceiling, which `grows` or cuts off."""
 
-    def __init__(self, name: str, unit: str, color: Color, ceiling: float, digits: int) -> None:
+    def __init__(
+        self, name: str, unit: str, color: Color, ceiling: float, digits: int, *, grows: bool = False
+    ) -> None:
+        self.grows = grows
         self.name, self.unit, self.color, self.ceiling, self.digits = name, unit, color, ceiling, digits
         self.plot = pygame.Surface(_PLOT)
-        self.plot.fill((16, 19, 32))
+        self.plot.fill(_GROUND)
         self.figure = pygame.Surface((0, 0))
+        self._dim = tuple(c // 4 + 10 for c in color)
+        self._columns: deque[float | None] = deque(maxlen=_PLOT[0])
         self._last: int | None = None
         self._sum, self._seen, self._text = 0.0, 0, ""
 
-    def add(self, value: float, *, gap: bool = False) -> None:
-        plot, high = self.plot, _PLOT[1]
+    def add(self, value: float | None) -> None:
+        """One more column; None is a gap. A value above the ceiling raises it, and all is drawn anew."""
+        self._columns.append(value)
+        if value is not None:
+            self._sum += value
+            self._seen += 1
+            if self.grows and value > self.ceiling:
+                self.ceiling = 1.3 * value
+                self.plot.fill(_GROUND)
+                self._last = None
+                for old in self._columns:
+                    self._draw(old)
+                return
+        self._draw(value)
+
+    def _draw(self, value: float | None) -> None:
+        plot, x, high = self.plot, _PLOT[0] - 1, _PLOT[1]
         plot.scroll(-1, 0)
-        x = _PLOT[0] - 1
-        pygame.draw.line(plot, (16, 19, 32), (x, 0), (x, high))
-        y = high - 2 - round(min(1.0, value / self.ceiling) * (high - 4))
-        if gap:
+        pygame.draw.line(plot, _GROUND, (x, 0), (x, high))
+        if value is None:
             self._last = None
-            plot.set_at((x, high - 2), (44, 50, 70))
             return
-        dim = tuple(c // 4 + 10 for c in self.color)
-        pygame.draw.line(plot, dim, (x, y), (x, high - 1))
+        y = high - 2 - round(min(1.0, value / self.ceiling) * (high - 4))
+        pygame.draw.line(plot, self._dim, (x, y), (x, high - 1))
         low = y if self._last is None else self._last
         pygame.draw.line(plot, self.color, (x, min(y, low)), (x, max(y, low)))
         self._last = y
-        self._sum += value
-        self._seen += 1
 
     def refresh(self, font: Type) -> None:
         """Draw the figure again: the mean since the last time."""
@@ -93,22 +110,23 @@ class Overlay:
         self._font = Type(20)
         self._frame = _Line("frame work", "ms", (124, 196, 255), 16.7, 2)
         self._tick = _Line("host.tick", "µs", (152, 232, 170), 200.0, 0)
-        self._speech = _Line("speech", "tok/s", (255, 190, 110), 100.0, 0)
+        self._speech = _Line("speech", "tok/s", (255, 190, 110), 20.0, 0, grows=True)
         self._lines = (self._frame, self._tick, self._speech)
         self._labels = [self._font.render(line.name, (158, 168, 192)) for line in self._lines]
         self._panel = pygame.Surface((WIDTH, HEIGHT), pygame.SRCALPHA)
         pygame.draw.rect(self._panel, (10, 12, 22, 190), self._panel.get_rect(), border_radius=10)
         pygame.draw.rect(self._panel, (86, 92, 116, 130), self._panel.get_rect(), 1, border_radius=10)
         self._count = 0
+        self._spoke = False
         self.visible = True
 
     def add(self, frame_ns: int, tick_ns: int, speech: float | None) -> None:
         """One frame's figures; `speech` is None while nobody speaks."""
         self._frame.add(frame_ns / 1e6)
         self._tick.add(tick_ns / 1e3)
-        if speech is not None and speech > self._speech.ceiling:
-            self._speech.ceiling = speech * 1.25
-        self._speech.add(speech or 0.0, gap=speech is None)
+        if speech is not None or self._spoke:  # silence is one gap, however long it lasts
+            self._speech.add(speech)
+        self._spoke = speech is not None
         if self._count % 12 == 0:
             for line in self._lines:
                 line.refresh(self._font)

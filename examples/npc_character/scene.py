@@ -24,6 +24,7 @@ from sprites import (
 
 SABLE_FEET = (604, 484)
 MOUTH = (598, 366)  # where a speech bubble points to
+_TURNING = 0.55  # of the lamp, in radians a second
 REACH = 820  # of the lamp's beams, in pixels
 
 _GREEN: Color = (96, 255, 176)
@@ -65,6 +66,11 @@ class Scene:
         if self._gull < 0:
             self._gull = 0.0
 
+    @staticmethod
+    def beam_at(time: float) -> float:
+        """How much of the beam is seen from the side at `time`: 1 all of it, 0 when it points at us or away."""
+        return abs(math.cos(time * _TURNING))
+
     def draw(self, target: pygame.Surface, time: float, dt: float, *, speaking: bool) -> None:
         """Draw the frame at `time` seconds."""
         target.blit(self._back, (0, 0))
@@ -96,7 +102,7 @@ class Scene:
     def _draw_lamp(self, target: pygame.Surface, time: float) -> None:
         if self.lamp <= 0.01:
             return
-        angle = time * 0.55
+        angle = time * _TURNING
         for turn in (0.0, math.pi):
             self._draw_ray(target, (angle + turn) % (2 * math.pi))
         facing = abs(math.sin(angle)) ** 6
