@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a closed pipe is still a quiet end
+        return code
     except OptionError as error:
         _complain(str(error))
         return 2
@@ -64,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     chat = commands.add_parser("chat", help="talk to a persona in the terminal")
     chat.add_argument("persona", metavar="PERSONA")
-    chat.add_argument("--model", metavar="GGUF", required=True)
+    chat.add_argument("--model", metavar="GGUF", default=os.environ.get("MODKIT_MODEL"))
     chat.add_argument("--save", metavar="FILE", help="go on where this save ends")
     chat.add_argument("--player", default="Player", help="the name you speak under (default: Player)")
     chat.set_defaults(run=_chat)
@@ -203,6 +206,8 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
+    if not options.model:
+        raise OptionError("name a model with --model FILE.gguf, or in MODKIT_MODEL")
     from modkit.engine import Engine
     from modkit.persona import NPC
 
@@ -292,11 +297,14 @@ class _Bar:
 
 
 def _print(text: str) -> None:
-    _write(text + "\n")
+    _out(sys.stdout, text + "\n")
 
 
 def _write(text: str) -> None:
+    """A part of a line, shown at once."""
     _out(sys.stdout, text)
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _complain(text: str, prefix: str = "modkit: ") -> None:
@@ -308,4 +316,3 @@ def _out(stream: Any, text: str) -> None:
         return
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "replace").decode(encoding))
-    stream.flush()

@@ -89,10 +89,16 @@ def why_not(file: DumpFile) -> str | None:
 
 def signature(file: DumpFile) -> str | None:
     """The name of a format that is recognised and that no reader takes."""
-    for label, patterns in _COMPILED_SIGNATURES:
-        if all(pattern.search(file.head) for pattern in patterns):
-            return label
-    return None
+    if "signature" not in file.memo:
+        file.memo["signature"] = next(
+            (
+                label
+                for label, patterns in _COMPILED_SIGNATURES
+                if all(pattern.search(file.head) for pattern in patterns)
+            ),
+            None,
+        )
+    return file.memo["signature"]
 
 
 def why_not_text(file: DumpFile) -> str:

@@ -126,12 +126,10 @@ def _speaker(variable: str, join: Join) -> str | None:
 
 
 def _sniff(file: DumpFile) -> float:
-    # A script of code alone shows none of the marks; its name is all there is to go by.
-    score = 0.35 if file.suffix in (".rpy", ".rpym") else 0.0
-    for pattern, weight in _MARKS:
-        if pattern.search(file.head):
-            score += weight
-    return min(score, 0.9)
+    score = sum(weight for pattern, weight in _MARKS if pattern.search(file.head))
+    if file.suffix in (".rpy", ".rpym"):  # a script of code alone shows none of the marks
+        return max(0.35, min(score, 0.9))
+    return min(score, 0.9) if score >= 0.6 else 0.0  # Python looks a little like it
 
 
 _MARKS = (

@@ -56,6 +56,7 @@ class DumpFile:
         self.name = display_path(path)
         self.suffix = path.suffix.casefold()
         self.warnings: list[str] = []
+        self.memo: dict[str, str | None] = {}  # what sniffing found out, for the next reader that asks
         self._on_progress = on_progress
         self._index = 0
         try:

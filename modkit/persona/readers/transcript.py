@@ -30,12 +30,17 @@ _LEADING_DIRECTION = re.compile(r"(?:\(([^()]{1,200})\)|\*([^*]{1,200})\*|\[([^\
 _EMPHASIS = re.compile(r"(\*{1,3}|__)(?=\S)([^*_\n]{1,300}?)(?<=\S)\1")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "‘": "’"}
 
+_EXTENSIONS = (".txt", ".md", ".log", ".text", "")
+_SETTINGS = (".yaml", ".yml", ".toml", ".ini", ".cfg", ".properties")  # "key: value" is not speech
+_SNIFFED = 16_000  # characters; enough to know the layout
+_TIMING = re.compile(r"\d+$|[\d:.,]+ --> [\d:.,]+")  # of subtitles
 _WRAPPED = 60  # characters: a line at least this long may go on in the next one
 _PARTICLES = {"of", "the", "de", "van", "von", "der", "la", "le", "du", "da", "di", "al", "el", "and", "y", "und", "et"}
 # Words before a colon that say something about the text rather than who speaks it.
 _NOT_NAMES = {
     "note", "notes", "todo", "warning", "date", "time", "author", "version", "source", "title", "summary", "http",
     "https", "file", "tags", "ps", "p.s", "example", "answer", "question", "writer", "translation", "speaker", "text",
+    "name", "id", "kind", "type", "key", "value", "description", "lang", "language", "line", "licence", "license",
 }  # fmt: skip
 
 
@@ -91,7 +96,9 @@ def _split(line: str) -> tuple[str, str | None, str] | None:
     if text and not dressed and rest[colon] == ":" and (text[0].isalnum() or text[0] in "/\\-()"):
         return None  # 12:30, C:\, a:b, :)
     name = _name(head)
-    return (name, addressee, text.strip()) if name else None
+    if name is None or (bullet and name[0].islower()):  # "- key: value" is a list
+        return None
+    return name, addressee, text.strip()
 
 
 def _heading(line: str) -> str | None:
@@ -143,17 +150,22 @@ def _regular_names(head: str) -> set[str]:
 
 
 def _sniff(file: DumpFile) -> float:
-    if file.head.lstrip()[:1] in ("{", "<") or signature(file):
+    start = file.head.lstrip()[:1]
+    markup = start == "{" or (start == "<" and "</" in file.head)  # "<mara> hi" is a chat, "<p>hi</p>" is not
+    if markup or file.suffix in _SETTINGS or signature(file):
         return 0.0
-    lines = [line.strip()[:400] for line in file.head.splitlines() if line.strip()]
-    named = sum(1 for line in lines if _heading(line) is None and _split(line))
-    share = named / max(1, len(lines))
-    if (named >= 2 and share >= 0.1) or (share >= 0.3 and file.suffix in (".txt", ".md")):
+    lines = [line.strip()[:400] for line in file.head[:_SNIFFED].splitlines() if line.strip()]
+    found = [split[0] for line in lines if _heading(line) is None and (split := _split(line))]
+    share = len(found) / max(1, len(lines))
+    typed = file.suffix in _EXTENSIONS
+    # In a talk the names come back; where each is new, it is a list of settings or of headings.
+    talk = len(found) <= 6 or len(set(found)) <= 0.7 * len(found)
+    if talk and ((len(found) >= 2 and share >= (0.1 if typed else 0.5)) or (share >= 0.3 and typed)):
         return 0.35 + 0.2 * share
-    return 0.35 if _screenplay_names(file.head) else 0.0
+    return 0.35 if typed and _screenplay_names(file.head) else 0.0
 
 
-@reader("transcript", "Name: text transcript", sniff=_sniff, extensions=(".txt", ".md", ".log", ".text"))
+@reader("transcript", "Name: text transcript", sniff=_sniff, extensions=_EXTENSIONS)
 def read_transcript(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """Every utterance, direction and paragraph, in order."""
     caps, small = _screenplay_names(file.head), _regular_names(file.head)
@@ -180,7 +192,7 @@ def read_transcript(file: DumpFile, join: Join) -> Iterator[Line | None]:
         found = _split(line) if heading is None else None
         if found and found[0][0].islower() and found[0] not in small:
             found = None
-        if not line or set(line) <= set("-=*_~ "):
+        if not line or set(line) <= set("-=*_~ ") or _TIMING.match(line):
             yield close()
         elif heading is not None:
             yield close()
