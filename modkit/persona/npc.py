@@ -140,7 +140,7 @@ class NPC:
         if isinstance(facts, str):
             raise OptionError("facts are a list of sentences: write say(text, facts=[...])")
         self.interrupt()
-        turn = Turn(self.player, text, tuple(str(fact) for fact in facts), model=str(getattr(self.engine, "name", "")))
+        turn = Turn(self.player, text, tuple(str(fact) for fact in facts))
         earlier = list(self._turns)
         options = {**DEFAULTS, "stop": (f"\n{self.player}:",), **options}
         room = int(options["max_tokens"] or 0)
@@ -197,6 +197,7 @@ class NPC:
                 self._first = max(self._first, (self._first + len(self._turns) + 1) // 2)
             return
         turn.reply, turn.finish = stream.text, stream.finish
+        turn.model = str(getattr(self.engine, "name", ""))
         turn.tokens, turn.prompt_tokens = tuple(stream.tokens), stream.stats.prompt_tokens
         turn.cost = turn.prompt_tokens + stream.stats.generated_tokens
         self._learn(turn)
@@ -228,7 +229,7 @@ class NPC:
         for past in earlier[self._first :]:
             _complete(past, self.name)
             messages.append(prompt.user_message(past.content or ""))
-            own = past.tokens if past.model == turn.model and past.finish in ("stop", "length") else ()
+            own = past.tokens if past.finish in ("stop", "length") else ()
             messages.append(prompt.assistant_message(past.reply or _SILENCE, own))
         messages.append(prompt.user_message(turn.content or ""))
         turn.first = self._first
@@ -299,7 +300,10 @@ def _to_save(turn: Turn, name: str) -> SavedTurn:
 
 
 def _restored(saved: SavedTurn) -> Turn:
-    """A turn of an earlier run. What it cost is measured anew, because its window of turns is not kept."""
+    """A turn of an earlier run. Its cost is measured anew, because its window of turns is not kept.
+
+    Its tokens are left behind: the cache they named is gone, and the model of that name may be another one now.
+    """
     extra = saved.extra
     memories = extra.get("memories")
     counts = [
@@ -314,7 +318,6 @@ def _restored(saved: SavedTurn) -> Turn:
         saved.reply,
         saved.finish,
         saved.model,
-        saved.tokens,
         prompt_tokens=counts[0],
         prompt_bytes=counts[1],
     )
