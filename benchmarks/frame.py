@@ -6,8 +6,8 @@ A row is one engine with one kind of host beside it (benchmarks/hosts.py), each 
 its own, one inference thread, the same generated model of about 300 MB, the same prompt, greedy. Rounds
 are interleaved, every second one backwards. Rivals are taken from this environment, or from the Python
 that BENCH_LLAMA_CPP_PYTHON and BENCH_NOBODYWHO name; which llama.cpp modkit and the C loop run on,
-MODKIT_LLAMA says, as ever. --quick is one short round: to see that everything runs, not for figures.
-Nothing else should run on the machine meanwhile. Takes about 10 minutes.
+MODKIT_LLAMA says, as ever. --quick is one short round on a small model: to see that everything runs.
+Nothing else should run on the machine meanwhile; the report says when something did. About 10 minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import hosts, machine, plain, report
 from benchmarks.cells import CONTEXT, PROMPT, THREADS
-from benchmarks.models import FOLDER, frame_model
+from benchmarks.models import FOLDER, frame_model, small_model
 
 __all__ = ["CELLS", "Cell", "main"]
 
@@ -74,11 +74,11 @@ def python_for(engine: str) -> str | None:
 class Bench:
     """What all measurements share: the model, the amount of work, the compiled baseline."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, model: Path) -> None:
         from modkit.native import load
 
         self.tokens = tokens
-        self.model = frame_model()
+        self.model = model
         self.library = load()
         self.blobs = plain.params(self.library, CONTEXT, THREADS)
         plain.compile_shared()
@@ -131,21 +131,39 @@ class Bench:
         return {**made, "token_ids": made["tokens"], "tokens": len(made["tokens"]), "library": library}
 
 
+def _measure(bench: Bench, cell: Cell, label: str) -> dict[str, Any]:
+    """One measurement, with a line about it on stderr."""
+    others = machine.Others()
+    result = bench.measure(cell)
+    result["others"] = others.cores()
+    figure = result.get("failed") or (
+        f"{result['tokens_per_second']:5.1f} tok/s, others used {result['others']:.2f} cores"
+    )
+    print(f"{label}  {cell.key:<24} {figure}", file=sys.stderr, flush=True)
+    return result
+
+
 def measure_all(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Every cell in every round: results by Cell.key. A cell that failed is not tried again."""
+    """Every cell in every round: results by Cell.key. A cell that failed is not tried again.
+
+    What modkit keeps of the C loop's speed is a ratio close to one, and memory shared with other machines
+    drifts by more than that in a minute. So the C loop runs again beside each of those cells, before it in
+    one round and after it in the next, and the ratio is taken of these neighbours.
+    """
     results: dict[str, list[dict[str, Any]]] = {cell.key: [] for cell in CELLS}
     for index in range(rounds):
-        for cell in CELLS if index % 2 == 0 else reversed(CELLS):
+        forward = index % 2 == 0
+        for cell in CELLS if forward else reversed(CELLS):
             if any("failed" in result for result in results[cell.key]):
                 continue
-            others = machine.Others()
-            result = bench.measure(cell)
-            result["others"] = others.cores()
-            results[cell.key].append(result)
-            figure = result.get("failed") or (
-                f"{result['tokens_per_second']:5.1f} tok/s, others used {result['others']:.2f} cores"
-            )
-            print(f"round {index + 1}/{rounds}  {cell.key:<26} {figure}", file=sys.stderr, flush=True)
+            plain_loop = Cell("program" if bench.program else "shared", "idle")
+            paired = cell.engine == "modkit" and cell.streams == 1
+            pair = [plain_loop, cell] if paired and forward else [cell, plain_loop] if paired else [cell]
+            made = {one.engine: _measure(bench, one, f"round {index + 1}/{rounds}") for one in pair}
+            for one in pair:
+                results[one.key].append(made[one.engine])
+            if paired and not any("failed" in result for result in made.values()):
+                made[cell.engine]["plain"] = made[plain_loop.engine]["tokens_per_second"]
     return results
 
 
@@ -155,18 +173,18 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=240, help="length of each reply")
-    parser.add_argument("--quick", action="store_true", help="one round of 48 tokens")
+    parser.add_argument("--quick", action="store_true", help="one round of 48 tokens, small model")
     parser.add_argument(
         "--write", type=Path, help="write the report here as Markdown, start-up and cancel included"
     )
     a = parser.parse_args()
     rounds, tokens = (1, 48) if a.quick else (max(1, a.rounds), max(8, a.tokens))
-    bench = Bench(tokens)
+    bench = Bench(tokens, small_model() if a.quick else frame_model())
     results = measure_all(bench, rounds)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "frame.json").write_text(json.dumps(results), encoding="utf-8")
     text, targets = report.frame_section(
-        results, [(c.key, c.engine, c.mode, c.streams) for c in CELLS], tokens
+        results, [(c.key, c.engine, c.mode, c.streams) for c in CELLS], tokens, bench.model
     )
     print(text)
     if a.write:
@@ -178,7 +196,7 @@ def main() -> None:
             sections.append(section)
             targets += more
         command = "python -m benchmarks.frame " + " ".join(sys.argv[1:])
-        a.write.write_text(report.page(sections, targets, command, rounds), encoding="utf-8")
+        a.write.write_text(report.page(sections, targets, command, a.quick or rounds < 5), encoding="utf-8")
     print("\n".join(target.line() for target in targets))
 
 
