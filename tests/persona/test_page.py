@@ -22,7 +22,6 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "examples" / "npc_character" / "dump", folder / "examples" / "npc_character" / "dump")
     shutil.copy(ROOT / "examples" / "npc_character" / "card.txt", folder / "examples" / "npc_character")
     (folder / "bin").mkdir()
-    (folder / "out").mkdir()
     command = folder / "bin" / "modkit"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m modkit "$@"\n', encoding="utf-8")
     command.chmod(0o755)
