@@ -39,7 +39,7 @@ def library(request: pytest.FixtureRequest) -> str | None:
     return None if request.param == "default" else str(request.param)
 
 
-def wait_until(engine: Engine, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(engine: Engine, condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Ticks until the condition holds; fails the test when it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -48,7 +48,7 @@ def wait_until(engine: Engine, condition: Callable[[], bool], seconds: float = 3
         time.sleep(0.0005)
 
 
-def finish_all(engine: Engine, streams: list[Stream], seconds: float = 60.0) -> None:
+def finish_all(engine: Engine, streams: list[Stream], seconds: float = 120.0) -> None:
     wait_until(engine, lambda: all(stream.done for stream in streams), seconds)
 
 

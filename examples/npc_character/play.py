@@ -150,7 +150,8 @@ def _persona(out: Path) -> Path:
     if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         from modkit.persona import build
 
-        build(HERE / "dump", "Sable", path, card=(HERE / "card.txt").read_text(encoding="utf-8").strip())
+        card = (HERE / "card.txt").read_text(encoding="utf-8").strip()
+        build(HERE / "dump", "Sable", path, card=card, players=["Stranger"])
     return path
 
 

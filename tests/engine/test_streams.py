@@ -139,7 +139,7 @@ def test_a_cancelled_long_prefill_is_over_soon_and_nobody_else_notices(models: P
     long = engine.generate("the lamp " * 1500, max_tokens=10)
     wait_until(engine, lambda: long.stats.prompt_tokens > 0)
     long.cancel()
-    finish_all(engine, [long], 10)
+    finish_all(engine, [long])
     assert long.finish == "cancelled" and long.text == ""
     wait_until(engine, lambda: all(len(o.tokens) > n + 5 or o.done for o, n in zip(others, spoken, strict=True)))
     assert all(o.finish in (None, "stop") for o in others)
