@@ -157,7 +157,7 @@ def test_a_format_of_ones_own_is_one_function(tmp_path: Path) -> None:
 
 
 def test_the_readers_are_known_by_name() -> None:
-    assert [each.name for each in all_readers()] == ["json", "rpy", "table", "transcript"]
+    assert {each.name for each in all_readers()} >= {"json", "rpy", "table", "transcript"}
 
 
 SAMPLES = [

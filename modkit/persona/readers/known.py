@@ -50,7 +50,6 @@ _SUFFIX_HINTS = {
 # Formats with a shape of their own that a likeness would misread, such as player replies as speech.
 # Every pattern of a row must be found; no pattern may backtrack over more than a line.
 _TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("WolvenKit JSON", (r'"WKitJsonVersion"',)),
     ("compiled Ink", (r'"inkVersion"',)),
     ("Cataclysm DDA dialogue", (r'"(?:dynamic_line|talk_topic)"',)),
     ("an articy:draft export", (r'"Packages"', r'"Models"')),
@@ -60,7 +59,6 @@ _TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a Twee script", (r"(?m)^:: ?\S",)),
     ("Wesnoth WML", (r"(?m)^[ \t]*\[(?:scenario|message|event)\]", r"(?m)^[ \t]*\[/")),
     ("a gettext catalogue", (r'(?m)^msgid "', r"(?m)^msgstr")),
-    ("Source engine captions", (r'(?i)\A\s*"?lang"?\s*\{',)),
     ("an Ink script", (r"(?m)^(?:=== ?\w+|VAR \w+ ?=)", r"(?m)^[ \t]*(?:->|\*|\+|~) ?\w")),
     ("a Godot Dialogue Manager script", (r"(?m)^~ \w+[ \t]*$", r"(?m)^=>")),
     ("a WeiDU translation", (r"(?m)^@\d+[ \t]*=[ \t]*[~\"%]",)),

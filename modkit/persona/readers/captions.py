@@ -1,0 +1,92 @@
+"""Source engine captions: `closecaption_<language>.txt`, `subtitles_<language>.txt`.
+
+KeyValues, UTF-16 or UTF-8, read line by line. The speaker is the one a caption names in bold, in
+brackets, or in a token that begins with `npc_`; what a token alone suggests is not taken for one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from modkit.persona.lines import Line
+from modkit.persona.readers.registry import Join, reader
+from modkit.persona.readers.source import DumpFile
+
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_PAIR = re.compile(rf"\s*(?:{_QUOTED}|([^\s\"{{}}]+))\s*{_QUOTED}\s*(?:\[[^\]]*\]\s*)?(?://.*)?$")
+_LOOSE_PAIR = re.compile(r'\s*"([^"]*)"\s+"(.*)"\s*$')  # a quotation mark inside, unescaped
+_OPEN_PAIR = re.compile(r'\s*"([^"]*)"\s+"(.*)$')  # goes on in the next line
+_GOES_ON = 20  # lines
+
+_TOKENS = re.compile(r'(?mi)^\s*"?tokens"?\s*(?:\{|$)')
+_LANG = re.compile(r'(?i)\A\s*(?://[^\n]*\n\s*)*"?lang"?\s*(?:\{|\n)')
+
+_SPEAKER = re.compile(r"\s*(?:<[^<>]*>\s*)*?<b>\s*([^<>:]{1,60}?)\s*:\s*<b>\s*:?", re.IGNORECASE)
+_BRACKET = re.compile(r"\s*\[([^\W\d][\w .'’&-]{0,40}?) - [^\[\]]{1,80}\]\s*(?=\S)")
+_PLAIN = re.compile(r"\s*([A-Z][\w.'’#-]*(?: [A-Z0-9][\w.'’#-]*){0,3}):\s+(?=\S)")
+_NPC = re.compile(r"npc_([a-z0-9_]+?)[.\\/]", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>\n]{1,80}>")
+_SOUND = re.compile(r"\s*(?:\[[^\[\]]*\]|\([^()]*\)|\*[^*]*\*)\s*$")
+
+
+def _sniff(file: DumpFile) -> float:
+    if _LANG.match(file.head) and _TOKENS.search(file.head[:4000]):
+        return 0.95
+    return 0.0
+
+
+def _pairs(file: DumpFile) -> Iterator[tuple[int, str, str]]:
+    """(line number, token, value) of every pair, a value over several lines joined."""
+    key, parts, begun = "", [""], 0
+    for number, line in file.lines():
+        if begun:
+            parts.append(line)
+            if line.rstrip().endswith('"') or number - begun >= _GOES_ON:
+                yield begun, key, "\n".join(parts).rstrip().removesuffix('"')
+                begun = 0
+            continue
+        if line.lstrip().startswith("//"):
+            continue
+        if found := _PAIR.match(line):
+            yield number, (found.group(1) or found.group(2)), found.group(3)
+        elif loose := _LOOSE_PAIR.match(line):
+            yield number, loose.group(1), loose.group(2)
+        elif opened := _OPEN_PAIR.match(line):
+            key, parts, begun = opened.group(1), [opened.group(2)], number
+    if begun:
+        yield begun, key, parts[0]
+
+
+@reader("captions", "Source engine captions", sniff=_sniff, extensions=(".txt",))
+def read_captions(file: DumpFile, join: Join) -> Iterator[Line | None]:
+    """Every caption; a sound such as "[door creaks]" is a direction, unless somebody is named who makes it."""
+    lang: str | None = None
+    for number, key, value in _pairs(file):
+        if key.casefold() == "language":
+            lang = value
+            continue
+        if key.casefold().startswith("[english]"):  # the original beside its translation
+            continue
+        value = value.replace('\\"', '"').replace("\\n", "\n").replace("\\t", " ").replace("\\\\", "\\")
+        speaker, text = _spoken(value)
+        if speaker is None and (npc := _NPC.match(key)):
+            speaker = npc.group(1)
+        if speaker is None and ("<sfx>" in value.casefold() or _SOUND.match(text)):
+            yield file.line(number, text.strip().strip("[]()*"), kind="direction", lang=lang, id=key)
+        else:
+            yield file.line(number, text, speaker, lang=lang, id=key)
+
+
+def _spoken(value: str) -> tuple[str | None, str]:
+    """(speaker the caption names, its text without tags)."""
+    found = _SPEAKER.match(value)
+    if found:
+        return found.group(1), _plain(value[found.end() :])
+    text = _plain(value)
+    found = _BRACKET.match(text) or _PLAIN.match(text)
+    return (found.group(1), text[found.end() :]) if found else (None, text)
+
+
+def _plain(value: str) -> str:
+    return _TAG.sub("", re.sub(r"<cr>", " ", value, flags=re.IGNORECASE))
