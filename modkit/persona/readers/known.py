@@ -55,7 +55,6 @@ _TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("an articy:draft export", (r'"Packages"', r'"Models"')),
     ("a Stardew Valley content pack", (r'"Changes"', r'"Action"', r'"Target"')),
     ("an RPG Maker file", (r'"code":\s?\d+', r'"indent":', r'"parameters":')),
-    ("a Yarn Spinner script", (r"(?m)^title:", r"(?m)^---\s?$", r"(?m)^===\s?$")),
     ("a Twee script", (r"(?m)^:: ?\S",)),
     ("Wesnoth WML", (r"(?m)^[ \t]*\[(?:scenario|message|event)\]", r"(?m)^[ \t]*\[/")),
     ("a gettext catalogue", (r'(?m)^msgid "', r"(?m)^msgstr")),

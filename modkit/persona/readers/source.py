@@ -100,6 +100,16 @@ class DumpFile:
         self._advance(len(raw))
         return self._decode_block(raw[self._bom : limit]).replace("\0", "")
 
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The file's bytes in pieces of `size`, for a parser that takes them so."""
+        try:
+            with self.path.open("rb") as file:
+                while raw := file.read(size):
+                    self._advance(len(raw))
+                    yield raw
+        except OSError as error:
+            raise DumpError(f"{self.name} cannot be read: {error.strerror or error}") from error
+
     def lines(self) -> Iterator[tuple[int, str]]:
         """(number from 1, text without its newline) for every line, without holding the file."""
         number = 0
