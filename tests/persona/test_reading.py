@@ -51,9 +51,6 @@ def test_a_link_to_a_parent_folder_is_not_a_folder_without_end(tmp_path: Path) -
         ("empty.txt", b"", "empty"),
         ("spaces.txt", b" \n\n ", "empty"),
         ("scene.json", b'{"Header": {"WKitJsonVersion": "0.0.8"}}', "WolvenKit"),
-        ("talk.yarn", b"title: Start\n---\nMara: Hello.\nTobin: Yes.\n===\n", "Yarn"),
-        ("story.ink", b"=== start\n-> knot\n* choice\n", "Ink"),
-        ("talk.po", b'msgid "a"\nmsgstr "b"\n', "gettext"),
     ],
 )
 def test_a_file_that_is_not_understood_is_named_with_a_reason(
