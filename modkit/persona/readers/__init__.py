@@ -9,7 +9,19 @@ A format of your own is one function: see `reader`.
 
 from __future__ import annotations
 
-from modkit.persona.readers import captions, cyberpunk, jsonl, rpy, table, transcript, yarn
+from modkit.persona.readers import (
+    captions,
+    creationkit,
+    cyberpunk,
+    ink,
+    ink_json,
+    jsonl,
+    rpy,
+    table,
+    transcript,
+    xtranslator,
+    yarn,
+)
 from modkit.persona.readers.reading import Problem, Reading
 from modkit.persona.readers.registry import Join, Reader, all_readers, best_reader, reader
 from modkit.persona.readers.source import DumpFile
@@ -25,4 +37,17 @@ __all__ = [
     "reader",
 ]
 
-del captions, cyberpunk, jsonl, rpy, table, transcript, yarn  # imported because each registers itself
+# imported because each registers itself
+del (
+    captions,
+    creationkit,
+    cyberpunk,
+    ink,
+    ink_json,
+    jsonl,
+    rpy,
+    table,
+    transcript,
+    xtranslator,
+    yarn,
+)

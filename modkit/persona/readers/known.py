@@ -50,20 +50,17 @@ _SUFFIX_HINTS = {
 # Formats with a shape of their own that a likeness would misread, such as player replies as speech.
 # Every pattern of a row must be found; no pattern may backtrack over more than a line.
 _TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("compiled Ink", (r'"inkVersion"',)),
     ("Cataclysm DDA dialogue", (r'"(?:dynamic_line|talk_topic)"',)),
     ("an articy:draft export", (r'"Packages"', r'"Models"')),
     ("a Stardew Valley content pack", (r'"Changes"', r'"Action"', r'"Target"')),
-    ("an RPG Maker file", (r'"code":\s?\d+', r'"indent":', r'"parameters":')),
     ("a Twee script", (r"(?m)^:: ?\S",)),
     ("Wesnoth WML", (r"(?m)^[ \t]*\[(?:scenario|message|event)\]", r"(?m)^[ \t]*\[/")),
     ("a gettext catalogue", (r'(?m)^msgid "', r"(?m)^msgstr")),
-    ("an Ink script", (r"(?m)^(?:=== ?\w+|VAR \w+ ?=)", r"(?m)^[ \t]*(?:->|\*|\+|~) ?\w")),
     ("a Godot Dialogue Manager script", (r"(?m)^~ \w+[ \t]*$", r"(?m)^=>")),
     ("a WeiDU translation", (r"(?m)^@\d+[ \t]*=[ \t]*[~\"%]",)),
     ("a WeiDU dialogue", (r"(?m)^(?:BEGIN|CHAIN|EXTEND_BOTTOM|APPEND)[ \t]", r"(?m)@\d+|~[^~]{1,500}~")),
     ("a Fallout message file", (r"(?m)^\{\d+\}\{[^}\n]*\}\{",)),
-    ("an XML or HTML export", (r"<SSTXMLRessources|<contentList|<tw-storydata",)),
+    ("an XML or HTML export", (r"<contentList|<tw-storydata",)),
 )
 _COMPILED_SIGNATURES = tuple(
     (label, tuple(re.compile(pattern) for pattern in patterns)) for label, patterns in _TEXT_SIGNATURES
