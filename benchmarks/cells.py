@@ -28,7 +28,7 @@ CONTEXT = 1024
 THREADS = 1
 PROMPT = "Once upon a time the keeper went out to the light"
 WARM_UP = 16  # tokens of the reply that is not counted
-QUIET_FRAMES = 150  # frames before, with an engine that has nothing to do
+QUIET_FRAMES = 240  # frames before, with an engine that has nothing to do
 QUIET_TICKS = 1000  # the same for the idle host, whose frames are ticks of a millisecond
 
 Result = dict[str, Any]
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("mode", choices=hosts.MODES)
     parser.add_argument("--model", required=True)
     parser.add_argument("--work", type=int, required=True)
-    parser.add_argument("--tokens", type=int, default=240)
+    parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--streams", type=int, default=1)
     a = parser.parse_args()
     result = ENGINES[a.engine](a)

@@ -1,6 +1,6 @@
 """What generation costs a game, and what a game costs generation: the frame table.
 
-    python -m benchmarks.frame [--rounds 5] [--tokens 240] [--quick] [--write benchmarks/RESULTS.md]
+    python -m benchmarks.frame [--rounds 5] [--tokens 200] [--quick] [--write benchmarks/RESULTS.md]
 
 A row is one engine with one kind of host beside it (benchmarks/hosts.py), each measurement a process of
 its own, one inference thread, the same generated model of about 300 MB, the same prompt, greedy. Rounds
@@ -172,7 +172,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=240, help="length of each reply")
+    parser.add_argument("--tokens", type=int, default=200, help="length of each reply")
     parser.add_argument("--quick", action="store_true", help="one round of 48 tokens, small model")
     parser.add_argument(
         "--write", type=Path, help="write the report here as Markdown, start-up and cancel included"
