@@ -72,14 +72,14 @@ class Settings:
     vram_budget: int | str | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (("context", 16, 1 << 24), ("slots", 1, 64), ("threads", 1, 512)):
+        for name, low, high in (("context", 16, 1 << 20), ("slots", 1, 64), ("threads", 1, 512)):
             value = getattr(self, name)
             if value is None and name == "threads":
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise OptionError(f"{name}={value!r}: give a whole number from {low} to {high}")
-        if self.context * self.slots > 1 << 28:
-            raise OptionError(f"context={self.context} in {self.slots} slots is more than {1 << 28} tokens")
+        if self.context * self.slots > 1 << 22:
+            raise OptionError(f"context={self.context} in {self.slots} slots is more than {1 << 22} tokens")
         layers = self.gpu_layers
         if layers not in ("auto", "all") and (not isinstance(layers, int) or isinstance(layers, bool) or layers < 0):
             raise OptionError(f'gpu_layers={layers!r}: give a number of layers, "auto" or "all"')
@@ -131,7 +131,7 @@ def _fill_params(config: Any, settings: Settings, library: Library) -> None:
     model.n_gpu_layers = settings.layers(library)
     context_block, context = library.context_params()
     context.n_ctx = settings.context * settings.slots
-    context.n_batch = context.n_ubatch = min(BATCH, max(32, settings.context))
+    context.n_batch = context.n_ubatch = min(BATCH, max(64, settings.context))
     context.n_seq_max = settings.slots
     context.n_outputs_max = settings.slots
     context.n_threads = context.n_threads_batch = settings.threads or default_threads()
