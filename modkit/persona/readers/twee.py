@@ -19,8 +19,8 @@ from modkit.persona.readers.source import DumpFile
 _MAX_BYTES = 32 * 1024 * 1024
 _MAX_PASSAGE = 2_000_000  # characters
 
-_PASSAGE = re.compile(
-    r"(?m)^::[ \t]{0,20}((?:[^\[\]{}\\\n]|\\.){1,300}?)[ \t]{0,20}(?:\[([^\]\n]*)\])?[ \t]{0,20}(?:\{[^\n]*\})?[ \t]{0,20}$"
+_PASSAGE = re.compile(  # its name, its tags, and what editors keep about it
+    r"(?m)^::[ \t]{0,9}((?:[^\[\]{}\\\n]|\\.){1,200}?)[ \t]{0,9}(?:\[([^\]\n]*)\])?[ \t]{0,9}(?:\{[^\n]*\})?[ \t]{0,9}$"
 )
 _HTML_PASSAGE = re.compile(r"<tw-passagedata\b([^<>]*)>([^<]*)</tw-passagedata>")
 _HTML_NAME = re.compile(r"\bname=(?:\"([^\"]*)\"|'([^']*)')")
@@ -171,8 +171,4 @@ def _call_end(text: str, at: int, limit: int) -> int:
 
 def _shown(text: str) -> str:
     text = _STYLE.sub("", plain_markup(html.unescape(text)))
-    return (
-        text.strip().strip("[]{}\\|").strip()
-        if text.strip()[:1] in "[]{}\\|" or text.strip()[-1:] in "[]{}\\|"
-        else text
-    )
+    return text.strip().strip("[]{}\\|").strip()
