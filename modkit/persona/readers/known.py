@@ -50,15 +50,10 @@ _SUFFIX_HINTS = {
 # Formats with a shape of their own that a likeness would misread, such as player replies as speech.
 # Every pattern of a row must be found; no pattern may backtrack over more than a line.
 _TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Cataclysm DDA dialogue", (r'"(?:dynamic_line|talk_topic)"',)),
-    ("an articy:draft export", (r'"Packages"', r'"Models"')),
     ("Wesnoth WML", (r"(?m)^[ \t]*\[(?:scenario|message|event)\]", r"(?m)^[ \t]*\[/")),
     ("a gettext catalogue", (r'(?m)^msgid "', r"(?m)^msgstr")),
     ("a Godot Dialogue Manager script", (r"(?m)^~ \w+[ \t]*$", r"(?m)^=>")),
-    ("a WeiDU translation", (r"(?m)^@\d+[ \t]*=[ \t]*[~\"%]",)),
-    ("a WeiDU dialogue", (r"(?m)^(?:BEGIN|CHAIN|EXTEND_BOTTOM|APPEND)[ \t]", r"(?m)@\d+|~[^~]{1,500}~")),
     ("a Fallout message file", (r"(?m)^\{\d+\}\{[^}\n]*\}\{",)),
-    ("an XML or HTML export", (r"<contentList",)),
 )
 _COMPILED_SIGNATURES = tuple(
     (label, tuple(re.compile(pattern) for pattern in patterns)) for label, patterns in _TEXT_SIGNATURES
