@@ -50,10 +50,6 @@ _SUFFIX_HINTS = {
 # Formats with a shape of their own that a likeness would misread, such as player replies as speech.
 # Every pattern of a row must be found; no pattern may backtrack over more than a line.
 _TEXT_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Wesnoth WML", (r"(?m)^[ \t]*\[(?:scenario|message|event)\]", r"(?m)^[ \t]*\[/")),
-    ("a gettext catalogue", (r'(?m)^msgid "', r"(?m)^msgstr")),
-    ("a Godot Dialogue Manager script", (r"(?m)^~ \w+[ \t]*$", r"(?m)^=>")),
-    ("a Fallout message file", (r"(?m)^\{\d+\}\{[^}\n]*\}\{",)),
 )
 _COMPILED_SIGNATURES = tuple(
     (label, tuple(re.compile(pattern) for pattern in patterns)) for label, patterns in _TEXT_SIGNATURES
