@@ -1,6 +1,7 @@
 #include "fake_llama.h"
 #include "platform.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,8 +123,18 @@ void (*fake_set_terminate(void (*handler)(void)))(void) {
     return atomic_exchange(&on_terminate, handler);
 }
 
-static void *pool_thread(void *unused) {
-    (void) unused;
+/* All four threads fail at the same moment. */
+static void gather(void) {
+    atomic_fetch_add(&fake.gathered, 1);
+    while (atomic_load(&fake.gathered) % 4 != 0) {
+        sched_yield();
+    }
+}
+
+static void *pool_thread(void *all) {
+    if (all != NULL) {
+        gather();
+    }
     fake_fail_assertion("a thread of the pool found a NaN");
     return NULL;
 }
@@ -132,11 +143,14 @@ static void fail_as_told(int how) {
     pthread_t thread;
     int n = how == FAKE_ASSERT_EVERYWHERE ? 3 : how == FAKE_ASSERT_POOL ? 1 : 0;
     for (int i = 0; i < n; i++) {
-        CHECK(pthread_create(&thread, NULL, pool_thread, NULL) == 0);
+        CHECK(pthread_create(&thread, NULL, pool_thread, how == FAKE_ASSERT_EVERYWHERE ? &fake : NULL) == 0);
         pthread_detach(thread);
     }
     if (how == FAKE_ASSERT_POOL) {
         mk_park(); /* as at a barrier that the parked thread never reaches */
+    }
+    if (how == FAKE_ASSERT_EVERYWHERE) {
+        gather();
     }
     if (how == FAKE_TERMINATE) {
         atomic_load(&on_terminate)();
@@ -158,12 +172,17 @@ static void *model_load(const char *path, mk_blob blob) {
     }
     complain(2, "loading: a line in two ");
     complain(5, "pieces\n");
-    for (int i = 0; i <= 20; i++) {
-        if (params.progress != NULL && !params.progress((float) i / 20, params.progress_data)) {
+    atomic_fetch_add(&fake.loading, 1);
+    for (int i = 0; i <= 1000; i++) {
+        if (params.progress != NULL && !params.progress((float) i / 1000, params.progress_data)) {
+            atomic_fetch_sub(&fake.loading, 1);
             return NULL;
         }
-        work(fake_options.load_us / 20, NULL, NULL);
+        if (fake_options.load_us > 0) {
+            work(fake_options.load_us / 1000, NULL, NULL);
+        }
     }
+    atomic_fetch_sub(&fake.loading, 1);
     if (fake_options.refuse_load) {
         complain(4, fake_options.complaint);
         return NULL;
@@ -435,7 +454,7 @@ static int32_t decode(void *context_, mk_batch b) {
         atomic_store(&fake.assertion, 0);
         fail_as_told(how);
     }
-    atomic_fetch_add(&fake.decoding, 1);
+    atomic_fetch_add(&fake.decoding, b.n_tokens);
     if (!work(atomic_load(&fake.decode_us) + b.n_tokens * atomic_load(&fake.token_us), c->params.abort, c->params.abort_data)) {
         atomic_fetch_add(&fake.aborted, 1);
         result = 2;
@@ -443,7 +462,7 @@ static int32_t decode(void *context_, mk_batch b) {
             fail_as_told(how);
         }
     }
-    atomic_fetch_sub(&fake.decoding, 1);
+    atomic_fetch_sub(&fake.decoding, b.n_tokens);
     if (result != 0) {
         kept = result == 2 || result < -1 ? b.n_tokens / 2 : 0; /* the others leave the cache as it was */
         complain(4, result == 2 ? "" : "the cache is in a bad mood");

@@ -57,7 +57,8 @@ typedef struct fake_control {
     _Atomic int assertion; /* the next decode fails one, in this way */
     _Atomic int assertion_in_load;
     /* what happened */
-    _Atomic int decoding, tokenising; /* calls under way */
+    _Atomic int decoding, tokenising; /* tokens in decodes under way; calls under way */
+    _Atomic int loading, gathered;
     _Atomic int decodes, aborted, most_sequences;
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */

@@ -7,6 +7,11 @@
 
 #include <stdio.h>
 
+/* What must be prompt is set against work of AGES: on a machine with much else to do "prompt" may take
+ * seconds, but never half an age. A test that keeps its promise waits for neither. In seconds. */
+enum { AGES = 60 };
+#define PROMPT(begun) CHECK(now() - (begun) < AGES / 2)
+
 /* What was heard of one request. */
 typedef struct heard {
     int started, ended; /* how often; ended counts MK_DONE and MK_ERROR */
@@ -23,6 +28,7 @@ typedef struct host {
     uint64_t n_streams, room, n_ended;
     uint8_t *bytes; /* drained, not yet a whole record */
     size_t used;
+    uint64_t taken;
     uint32_t drain_size;
     int loaded, failed, logs;
     char reason[700], log[1100];
@@ -56,6 +62,7 @@ void host_open_ready(host *h, const mk_config *config);
 void host_close(host *h);
 void host_close_engine(host *h); /* what was heard stays readable until host_close */
 uint32_t host_drain(host *h);   /* one drain; returns its bytes */
+bool host_has_news(host *h);    /* without a call into the engine */
 void host_until_loaded(host *h);
 void host_until_ended(host *h, uint64_t id);
 void host_until_all_ended(host *h);

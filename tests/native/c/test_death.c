@@ -10,6 +10,10 @@
 
 static host h;
 
+static const char long_words[] =
+    "some words are said before the end, and there are enough of them that a host which is late by half a "
+    "second still meets the speaker in the middle of them, whatever else the machine has to do that day";
+
 static uint64_t say(const char *reply) {
     ask *a = ask_new();
     ask_text(a, "A prompt of some length. ");
@@ -19,7 +23,7 @@ static uint64_t say(const char *reply) {
 
 static void until_dead(void) {
     for (double begun = now(); state_of(&h) != MK_DEAD;) {
-        CHECK(now() - begun < 20);
+        PROMPT(begun);
         host_drain(&h);
     }
 }
@@ -61,7 +65,7 @@ static void the_host_goes_on_and_a_new_engine_works(const char *message) {
     mk_engine_pause(h.engine, true);
     mk_engine_pause(h.engine, false);
     host_close(&h);
-    CHECK(now() - begun < 1);
+    PROMPT(begun);
     fake_reset();
     a_new_engine_works();
 }
@@ -72,9 +76,9 @@ static void die_in_a_decode(int how, const char *message) {
     void (*(*set)(void (*)(void)))(void) = fake_set_terminate;
     memcpy(&config.set_terminate, &set, sizeof set);
     host_open_ready(&h, &config);
-    atomic_store(&fake.decode_us, 1000);
-    id = say("some words are said, and then no more");
-    say("beside them");
+    atomic_store(&fake.decode_us, 5000);
+    id = say(long_words);
+    say(long_words);
     host_until_heard(&h, id, 3);
     atomic_store(&fake.assertion, how);
     until_dead();
@@ -99,7 +103,7 @@ static void an_assertion_on_a_thread_of_the_pool(void) {
 }
 
 static void an_assertion_on_all_threads_at_once(void) {
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 5; i++) {
         die_in_a_decode(FAKE_ASSERT_EVERYWHERE, "");
     }
 }
@@ -140,13 +144,13 @@ static void an_assertion_while_closing(void) {
     mk_config config = usual_config();
     double begun;
     host_open_ready(&h, &config);
-    atomic_store(&fake.decode_us, 5000000);
+    atomic_store(&fake.decode_us, AGES * 1000000);
     atomic_store(&fake.assertion, FAKE_ASSERT_WHEN_ABORTED);
     say("never said");
     until(&fake.decoding, 1);
     begun = now();
     host_close(&h);
-    CHECK(now() - begun < 1);
+    PROMPT(begun);
     atomic_store(&fake.decoding, 0); /* the parked decode never came back */
 }
 
@@ -186,7 +190,7 @@ static void an_assertion_that_is_nobodys_aborts_as_ever(void) {
 }
 
 int main(int argc, char **argv) {
-    harness_begin(argc, argv, 100);
+    harness_begin(argc, argv, 300);
     RUN(an_assertion_that_is_nobodys_aborts_as_ever);
     RUN(an_assertion_asked_for_by_a_test);
     RUN(an_assertion_on_the_worker);

@@ -7,6 +7,11 @@
 
 static host h;
 
+/* Long enough at a few milliseconds a token that a host which is late still meets it in the middle. */
+static const char long_words[] =
+    "The lamp is lit at dusk and not before, whatever the harbour master says, and it is trimmed at four, "
+    "when the boats of the east side come in and the cooper has gone to bed at last, and nobody asks for me.";
+
 static void everything_was_given_back(void) {
     CHECK(atomic_load(&fake.models) == 0 && atomic_load(&fake.contexts) == 0 && atomic_load(&fake.samplers) == 0);
 }
@@ -26,12 +31,13 @@ static void several_streams_in_one_batch_say_their_own_words_in_order(void) {
     uint64_t ids[12];
     host_open_ready(&h, &config);
     h.drain_size = 37; /* records arrive in pieces */
-    atomic_store(&fake.decode_us, 300);
+    mk_engine_pause(h.engine, true); /* until all are there */
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 4; i++) {
             ids[round * 4 + i] = say("A question. ", replies[i]);
         }
     }
+    mk_engine_pause(h.engine, false);
     for (int i = 0; i < 12; i++) {
         expect_text(&h, ids[i], MK_FINISH_STOP, replies[i % 4]);
         CHECK(host_heard(&h, ids[i])->started == 1 && host_heard(&h, ids[i])->tokens == (int) strlen(replies[i % 4]));
@@ -337,7 +343,7 @@ static void a_recurrent_model_is_prefilled_from_the_start(void) {
 static void a_cancel_right_after_the_submit_yields_no_text(void) {
     mk_config config = usual_config();
     host_open_ready(&h, &config);
-    atomic_store(&fake.decode_us, 20000);
+    atomic_store(&fake.decode_us, AGES * 1000000);
     for (int i = 0; i < 10; i++) {
         uint64_t id = say("Wait. ", "never said");
         CHECK(mk_engine_cancel(h.engine, id) == 0);
@@ -353,66 +359,69 @@ static void a_cancel_before_during_and_after_ends_a_stream_once(void) {
     done = say("", "short");
     host_until_ended(&h, done);
     CHECK(mk_engine_cancel(h.engine, done) == 0 && mk_engine_cancel(h.engine, 999) == 0 && mk_engine_cancel(h.engine, 0) == 0);
-    atomic_store(&fake.decode_us, 2000);
+    atomic_store(&fake.decode_us, 5000);
     for (int i = 0; i < 4; i++) {
-        say("", "the slots are taken by these words and more of them");
+        say("", long_words);
     }
     speaking = h.n_streams;
     waiting = say("", "never begun");
     host_until_heard(&h, speaking, 3);
     CHECK(mk_engine_cancel(h.engine, waiting) == 0 && mk_engine_cancel(h.engine, speaking) == 0);
     CHECK(mk_engine_cancel(h.engine, speaking) == 0 && mk_engine_cancel(h.engine, waiting) == 0);
+    atomic_store(&fake.decode_us, 0);
     host_until_all_ended(&h);
     CHECK(host_heard(&h, waiting)->finish == MK_FINISH_CANCELLED && host_heard(&h, waiting)->started == 0);
     CHECK(host_heard(&h, speaking)->finish == MK_FINISH_CANCELLED && host_heard(&h, speaking)->tokens >= 3);
-    expect_text(&h, speaking - 1, MK_FINISH_STOP, "the slots are taken by these words and more of them");
+    expect_text(&h, speaking - 1, MK_FINISH_STOP, long_words);
     expect_text(&h, done, MK_FINISH_STOP, "short");
     host_close(&h);
 }
 
-/* Teaches the engine what a token costs, so that a lone prefill comes in one long decode. */
+/* Teaches the engine what a token costs, so that it knows how many make a slice. */
 static void learn_the_price(void) {
     host_until_ended(&h, say("A prompt of a few tokens, so that its price is known.", "x"));
 }
 
-static void a_cancel_of_a_lone_prefill_aborts_the_decode(void) {
+/* An engine that takes 3,000 tokens for one cheap decode, which then takes ages. */
+static void open_for_a_long_prefill(void) {
     mk_config config = usual_config();
-    ask *a;
-    uint64_t id;
-    double asked;
     config.context = 4096;
     config.slice_seconds_alone = 100;
     set_batch(&config, 4096);
     host_open_ready(&h, &config);
     atomic_store(&fake.token_us, 1000);
     learn_the_price();
+    atomic_store(&fake.token_us, AGES * 1000000 / 3000);
+}
+
+static void a_cancel_of_a_lone_prefill_aborts_the_decode(void) {
+    ask *a;
+    uint64_t id;
+    double asked;
+    open_for_a_long_prefill();
     a = ask_new();
     ask_filler(a, 3000, 0);
     ask_reply(a, "never said");
     id = host_submit(&h, a);
-    until(&fake.decoding, 1); /* a decode of three seconds */
+    until(&fake.decoding, 3000);
     asked = now();
     CHECK(mk_engine_cancel(h.engine, id) == 0);
     expect_text(&h, id, MK_FINISH_CANCELLED, "");
-    CHECK(now() - asked < 1 && atomic_load(&fake.aborted) == 1);
+    PROMPT(asked);
+    CHECK(atomic_load(&fake.aborted) == 1);
+    atomic_store(&fake.token_us, 0);
     expect_text(&h, say("", "next"), MK_FINISH_STOP, "next");
     host_close(&h);
 }
 
 static void a_cancel_while_the_prompt_is_tokenised_is_not_lost(void) {
-    mk_config config = usual_config();
     char words[3001];
     ask *a;
     uint64_t id;
     double asked;
     memset(words, 'w', 3000);
     words[3000] = '\0';
-    config.context = 4096;
-    config.slice_seconds_alone = 100;
-    set_batch(&config, 4096);
-    host_open_ready(&h, &config);
-    atomic_store(&fake.token_us, 1000);
-    learn_the_price();
+    open_for_a_long_prefill();
     atomic_store(&fake.tokenise_us, 100000);
     a = ask_new();
     ask_segment(a, MK_TEXT, words);
@@ -422,20 +431,22 @@ static void a_cancel_while_the_prompt_is_tokenised_is_not_lost(void) {
     CHECK(mk_engine_cancel(h.engine, id) == 0);
     asked = now();
     expect_text(&h, id, MK_FINISH_CANCELLED, "");
-    CHECK(now() - asked < 1.5); /* its prefill alone would take three seconds */
+    PROMPT(asked);
     host_close(&h);
 }
 
 static void a_cancelled_prefill_beside_a_speaker_disturbs_nobody(void) {
-    static const char words[] = "I speak on, whatever my neighbour is asked and however long it takes to read.";
     mk_config config = usual_config();
     ask *a;
     uint64_t speaker, reader, heard_at_start;
     config.context = 4096;
+    config.slots = 2; /* the reader gets the first: nobody speaks thanks to the order of slots */
+    config.slice_seconds = 0.02;
     host_open_ready(&h, &config);
-    atomic_store(&fake.token_us, 200);
+    h.drain_size = 64; /* so that what is heard is as old as the event last read */
+    atomic_store(&fake.token_us, 2000);
     learn_the_price();
-    speaker = say("", words);
+    speaker = say("", long_words);
     host_until_heard(&h, speaker, 2);
     a = ask_new();
     ask_filler(a, 3000, 0);
@@ -450,7 +461,8 @@ static void a_cancelled_prefill_beside_a_speaker_disturbs_nobody(void) {
     CHECK(mk_engine_cancel(h.engine, reader) == 0);
     expect_text(&h, reader, MK_FINISH_CANCELLED, "");
     CHECK(!host_heard(&h, speaker)->ended);
-    expect_text(&h, speaker, MK_FINISH_STOP, words);
+    atomic_store(&fake.token_us, 0);
+    expect_text(&h, speaker, MK_FINISH_STOP, long_words);
     CHECK(atomic_load(&fake.aborted) == 0);
     host_close(&h);
 }
@@ -459,25 +471,30 @@ static void an_aborted_decode_is_taken_back_and_done_again(void) {
     mk_config config = usual_config();
     for (int recurrent = 0; recurrent < 2; recurrent++) {
         uint64_t speaker, reader;
+        fake_reset();
         fake_options.recurrent = recurrent == 1;
         config.slots = 2;
         host_open_ready(&h, &config);
-        atomic_store(&fake.token_us, 50);
+        atomic_store(&fake.token_us, 100);
         learn_the_price();
-        speaker = say("", "a speaker whose tokens are taken back with the others");
+        speaker = say("", long_words);
         host_until_heard(&h, speaker, 2);
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 6; i++) {
             ask *a = ask_new();
             int aborted = atomic_load(&fake.aborted);
             ask_filler(a, 400, i);
             ask_reply(a, "kept");
             reader = host_submit(&h, a);
-            until(&fake.decoding, 1);
-            atomic_store(&h.engine->abort_decode, true); /* as a cancel does that comes a moment too late */
+            while (atomic_load(&fake.aborted) == aborted && !host_heard(&h, reader)->ended) {
+                host_drain(&h);
+                if (atomic_load(&fake.decoding) > 1) { /* the prefill, not the speaker's one token */
+                    atomic_store(&h.engine->abort_decode, true); /* as a cancel does that comes a moment too late */
+                }
+            }
             expect_text(&h, reader, MK_FINISH_STOP, "kept");
-            CHECK(atomic_load(&fake.aborted) == aborted + 1);
         }
-        expect_text(&h, speaker, MK_FINISH_STOP, "a speaker whose tokens are taken back with the others");
+        expect_text(&h, speaker, MK_FINISH_STOP, long_words);
+        CHECK(atomic_load(&fake.aborted) > 0);
         host_close(&h);
     }
 }
@@ -504,13 +521,13 @@ static void nobody_drains_and_the_worker_waits(void) {
     a = ask_new();
     ask_reply_tokens(a, script, N);
     id = host_submit(&h, a);
-    for (still_since = now(); now() - still_since < 0.2;) { /* until nothing moves any more */
+    for (still_since = now(); now() - still_since < 0.2 || seen <= config.ring_bytes / 2;) { /* until nothing moves any more */
         head = atomic_load((_Atomic uint64_t *) &mk_engine_shared(h.engine)->head);
         still_since = head == seen ? still_since : now();
         seen = head;
     }
     CHECK(seen - mk_engine_shared(h.engine)->tail <= config.ring_bytes);
-    CHECK(seen > config.ring_bytes / 2 && !host_heard(&h, id)->ended);
+    CHECK(!host_heard(&h, id)->ended);
     CHECK(mk_engine_cancel(h.engine, 12345) == 0); /* still takes orders */
     expect_text(&h, id, MK_FINISH_STOP, expected);
     host_close(&h);
@@ -564,6 +581,26 @@ static void more_slots_than_a_batch_holds_is_refused(void) {
     host_close(&h);
 }
 
+/* The worker falls asleep between any two of these requests, at moments that differ. */
+static void no_wake_up_is_lost(void) {
+    mk_config config = usual_config();
+    uint64_t seed = 3;
+    host_open_ready(&h, &config);
+    for (int i = 0; i < 6000; i++) {
+        uint64_t id = say("", i % 2 ? "x" : "");
+        double begun;
+        for (begun = now(); !host_heard(&h, id)->ended;) {
+            PROMPT(begun);
+            if (host_has_news(&h)) {
+                host_drain(&h);
+            }
+        }
+        for (volatile uint32_t spin = random_below(&seed, 500); spin > 0; spin--) {
+        }
+    }
+    host_close(&h);
+}
+
 /* ---- failures that are not the end ---- */
 
 static void a_failed_decode_ends_its_streams_and_the_engine_goes_on(void) {
@@ -573,9 +610,9 @@ static void a_failed_decode_ends_its_streams_and_the_engine_goes_on(void) {
     for (int i = 0; i < 4; i++) {
         char expected[16];
         uint64_t first, second;
-        atomic_store(&fake.decode_us, 1000);
-        first = say("One. ", "a reply that is cut off");
-        second = say("Two. ", "another that is cut off");
+        atomic_store(&fake.decode_us, 5000);
+        first = say("One. ", long_words);
+        second = say("Two. ", long_words);
         host_until_heard(&h, second, 2);
         host_until_heard(&h, first, 2);
         atomic_store(&fake.fail, codes[i]);
@@ -656,8 +693,8 @@ static void a_paused_engine_decodes_nothing_until_it_is_resumed(void) {
     uint64_t id, later;
     int decodes;
     host_open_ready(&h, &config);
-    atomic_store(&fake.decode_us, 500);
-    id = say("", "word after word after word");
+    atomic_store(&fake.decode_us, 5000);
+    id = say("", long_words);
     host_until_heard(&h, id, 3);
     mk_engine_pause(h.engine, true);
     later = say("", "patience");
@@ -670,68 +707,64 @@ static void a_paused_engine_decodes_nothing_until_it_is_resumed(void) {
     }
     CHECK(atomic_load(&fake.decodes) == decodes && !host_heard(&h, id)->ended);
     mk_engine_pause(h.engine, false);
-    expect_text(&h, id, MK_FINISH_STOP, "word after word after word");
+    atomic_store(&fake.decode_us, 0);
+    expect_text(&h, id, MK_FINISH_STOP, long_words);
     expect_text(&h, later, MK_FINISH_STOP, "patience");
     host_close(&h);
 }
 
-static double close_takes(void) {
+static void close_promptly(void) {
     double begun = now();
     host_close(&h);
+    PROMPT(begun);
     everything_was_given_back();
-    return now() - begun;
 }
 
 static void close_is_prompt_wherever_the_worker_is(void) {
     mk_config config = usual_config();
-    ask *a;
     host_open(&h, &config); /* perhaps before the worker ran at all */
-    CHECK(close_takes() < 1);
+    close_promptly();
 
-    fake_options.load_us = 4000000;
+    fake_options.load_us = AGES * 1000000;
     host_open(&h, &config);
-    while (atomic_load((_Atomic float *) &mk_engine_shared(h.engine)->progress) < 0.01f) {
-    }
-    CHECK(state_of(&h) == MK_LOADING && close_takes() < 1.5);
+    until(&fake.loading, 1);
+    CHECK(state_of(&h) == MK_LOADING);
+    close_promptly();
     fake_options.load_us = 0;
 
-    config.context = 4096;
-    config.slice_seconds_alone = 100;
-    set_batch(&config, 4096);
-    host_open_ready(&h, &config); /* in a prefill of three seconds, with requests waiting */
-    atomic_store(&fake.token_us, 1000);
-    learn_the_price();
-    a = ask_new();
-    ask_filler(a, 3000, 0);
-    ask_reply(a, "never said");
+    open_for_a_long_prefill(); /* with requests waiting behind it */
     for (int i = 0; i < 10; i++) {
+        ask *a = ask_new();
+        ask_filler(a, 3000, 0);
+        ask_reply(a, "never said");
         host_submit(&h, a);
     }
-    until(&fake.decoding, 1);
-    CHECK(close_takes() < 1);
+    until(&fake.decoding, 3000);
+    close_promptly();
     atomic_store(&fake.token_us, 0);
 
     host_open_ready(&h, &config); /* paused, with streams begun, requests waiting and commands in the queue */
     mk_engine_pause(h.engine, true);
     for (int i = 0; i < 20; i++) {
-        host_submit(&h, a);
+        say("", long_words);
         mk_engine_cancel(h.engine, (uint64_t) i);
     }
-    CHECK(close_takes() < 1);
+    close_promptly();
 
     config.ring_bytes = 1 << 15;
+    config.context = 4096;
     host_open_ready(&h, &config); /* nobody drains */
     for (int i = 0; i < 4; i++) {
-        a = ask_new();
+        ask *a = ask_new();
         ask_filler(a, 2000, i);
         ask_reply_tokens(a, a->tokens, 1500);
         host_submit(&h, a);
     }
-    CHECK(close_takes() < 1);
+    close_promptly();
 }
 
 int main(int argc, char **argv) {
-    harness_begin(argc, argv, 150);
+    harness_begin(argc, argv, 300);
     RUN(several_streams_in_one_batch_say_their_own_words_in_order);
     RUN(stop_strings_spread_over_tokens_are_held_back_and_cut);
     RUN(only_whole_characters_are_said);
@@ -756,6 +789,7 @@ int main(int argc, char **argv) {
     RUN(nobody_drains_and_the_worker_waits);
     RUN(a_full_queue_refuses_requests_and_still_takes_cancels);
     RUN(more_slots_than_a_batch_holds_is_refused);
+    RUN(no_wake_up_is_lost);
     RUN(a_failed_decode_ends_its_streams_and_the_engine_goes_on);
     RUN(a_failed_load_says_why);
     RUN(the_log_is_handed_on_when_asked);

@@ -126,7 +126,7 @@ static void what_is_no_file_is_refused(void) {
 }
 
 int main(int argc, char **argv) {
-    harness_begin(argc, argv, 100);
+    harness_begin(argc, argv, 300);
     size = gguf_build(good);
     RUN(a_good_header_is_read);
     RUN(a_file_cut_anywhere_is_refused);

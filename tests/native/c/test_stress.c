@@ -119,7 +119,7 @@ static void every_request_ends_once(void) {
 }
 
 int main(int argc, char **argv) {
-    harness_begin(argc, argv, 100);
+    harness_begin(argc, argv, 300);
     RUN(every_request_ends_once);
     return 0;
 }

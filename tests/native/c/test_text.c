@@ -182,7 +182,7 @@ static void foreign_text_is_made_valid(void) {
 }
 
 int main(int argc, char **argv) {
-    harness_begin(argc, argv, 100);
+    harness_begin(argc, argv, 300);
     RUN(text_is_what_the_plain_reference_says);
     RUN(foreign_text_is_made_valid);
     return 0;
