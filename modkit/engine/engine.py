@@ -85,6 +85,7 @@ class Engine:
         self._early: deque[tuple[Stream, Sequence[Message], Options]] = deque()
         self._prepared: deque[Callable[[], None]] = deque()
         self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
+        self._fed = 0  # bytes given to the unpacker so far
         self._helper = Helper("modkit-helper")
         self._failure: ModkitError | None = None
         self._raised = False
@@ -125,22 +126,35 @@ class Engine:
         Raises ModelError when the model could not be loaded and EngineDied when llama.cpp failed an
         assertion, each once; all streams have ended with that error by then, and later ticks do nothing.
         """
-        self._check_thread()
+        if threading.get_ident() != self._thread:  # the check is written out: a frame's own work leaves
+            self._check_thread()  # this code cold in the caches, and then each call costs microseconds
         if self._prepared:
             self._run_prepared()
         worker = self._worker
-        if worker.has_news():
+        if worker.words[0] != worker.seen:
             self._read(worker.drain())
-        if worker.state_changed() and self._failure is None and not self._closed and worker.state() is WorkerState.DEAD:
-            self._die(worker.death())
+        if worker.states[0] != worker.seen_state:
+            self._look_at_state(worker)
         if self._failure is not None and not self._raised:
             self._raised = True
             raise self._failure
 
+    def _look_at_state(self, worker: Worker) -> None:
+        if self._failure is None and not self._closed and worker.state() is WorkerState.DEAD:
+            self._die(worker.death())
+
     def _read(self, data: memoryview) -> None:
-        self._unpacker.feed(data)
+        """Hands on each record. Iterating over the unpacker would end in an exception every time, which
+        costs several times what the record does; so it is asked only while there is something left."""
+        unpacker = self._unpacker
+        unpacker.feed(data)
+        self._fed += len(data)
         streams = self._streams
-        for event in self._unpacker:
+        while unpacker.tell() < self._fed:
+            try:
+                event = unpacker.unpack()
+            except msgpack.OutOfData:  # a full buffer may end inside a record
+                break
             kind = event[1]
             if kind == Worker.TOKEN:
                 stream = streams.get(event[0])

@@ -51,31 +51,27 @@ class Worker:
         shared = core.mk_engine_shared(engine)
         view = memoryview(ffi.buffer(shared))
         at = ffi.offsetof("mk_shared", "state")
-        self._words = view[: ffi.offsetof("mk_shared", "pad1")].cast("B").cast("Q")
-        self._state = view[at : at + 4].cast("B").cast("I")
+        # For the tick, which looks here itself (a call would cost more than the look): there is news when
+        # words[0] != seen, and another state when states[0] != seen_state.
+        self.words: Sequence[int] = view[: ffi.offsetof("mk_shared", "pad1")].cast("B").cast("Q")
+        self.states: Sequence[int] = view[at : at + 4].cast("B").cast("I")
         self._progress = view[at + 4 : at + 8].cast("B").cast("f")
-        self._seen = 0
-        self._seen_state = 0
+        self.seen = 0
+        self.seen_state = 0
         self._buffer = bytearray(DRAIN_BYTES)
         self._c_buffer = ffi.from_buffer(self._buffer)
         self._view = memoryview(self._buffer)
         self._closed = False
 
-    def has_news(self) -> bool:
-        return bool(self._words[0] != self._seen)
-
     def drain(self) -> memoryview:
         """The bytes of events that have arrived, valid until the next drain; they may end inside a record."""
         size = core.mk_engine_drain(self._engine, self._c_buffer, DRAIN_BYTES)
-        self._seen += size
+        self.seen += size
         return self._view[:size]
 
-    def state_changed(self) -> bool:
-        return bool(self._state[0] != self._seen_state)
-
     def state(self) -> WorkerState:
-        self._seen_state = self._state[0]
-        return WorkerState(self._seen_state)
+        self.seen_state = self.states[0]
+        return WorkerState(self.seen_state)
 
     def death(self) -> str:
         message = core.mk_engine_death(self._engine)
@@ -173,7 +169,7 @@ class Worker:
         """Joins the worker and frees it. Idempotent."""
         if not self._closed:
             self._closed = True
-            for view in (self._words, self._state, self._progress):
-                view.release()
+            self.words, self.states = (self.seen,), (self.seen_state,)  # no news, ever
+            self._progress.release()
             core.mk_engine_close(self._engine)
             self._engine = ffi.NULL
