@@ -1,0 +1,224 @@
+"""Baldur's Gate 3 and Divinity: Original Sin 2, as LSLib converts them: loca XML, dialogues (LSX, LSJ).
+
+A dialogue names its speakers by the ids of templates and its texts by handles; a loca file has the
+texts, a template file the names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from modkit.errors import DumpError
+from modkit.persona.lines import Line
+from modkit.persona.readers.documents import Element, parse_json, plain_markup, xml_trees
+from modkit.persona.readers.registry import Join, reader
+from modkit.persona.readers.source import DumpFile
+
+_NARRATOR = "-666"
+_QUESTIONS = ("tagquestion", "activeroll", "passiveroll", "trade")
+_MAX_DEPTH = 60
+_MAX_NODES = 5_000_000
+_LANGUAGE = re.compile(r"[\\/]localization[\\/](\w{3,30})[\\/]", re.IGNORECASE)
+_REGION = re.compile(r'<region\s+id="|"regions"\s{0,10}:')
+
+
+def _loca_sniff(file: DumpFile) -> float:
+    return 1.0 if "<contentList" in file.head[:4000] else 0.0
+
+
+def _loca(file: DumpFile) -> Iterator[tuple[str, str, int]]:
+    for element in xml_trees(file, ("content",)):
+        handle = element.attributes.get("contentuid", "")
+        if handle:
+            yield handle, element.text, element.line
+
+
+def _loca_language(file: DumpFile) -> str | None:
+    found = _LANGUAGE.search("/" + file.name)
+    return found.group(1).casefold() if found else None
+
+
+def _scan_loca(file: DumpFile, join: Join) -> None:
+    languages = join.table("larian.loca")
+    texts = languages.setdefault(_loca_language(file) or "", {})
+    assert isinstance(texts, dict)
+    try:
+        for handle, text, _ in _loca(file):
+            texts.setdefault(handle.partition(";")[0], text)
+    except DumpError as error:
+        file.warn(str(error))
+
+
+@reader("larian loca", "Larian loca XML", sniff=_loca_sniff, extensions=(".xml",), scan=_scan_loca)
+def read_loca(file: DumpFile, join: Join) -> Iterator[Line | None]:
+    """Its texts by themselves, where no dialogue of the set says whose they are."""
+    if join.table("larian.dialogs"):
+        return
+    lang = _loca_language(file)
+    for handle, text, line in _loca(file):
+        yield file.line(line, _shown(text), kind="narration", lang=lang, id=handle)
+
+
+def _sniff(file: DumpFile) -> float:
+    head = file.head[:8000]
+    xml = "<save" in head and '<region id="' in head
+    return 0.95 if _REGION.search(head) and (xml or ('"save"' in head and head.lstrip()[:1] == "{")) else 0.0
+
+
+def _regions(file: DumpFile) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, contents) of each region, LSX brought into the shape of LSJ: lists of nodes by their id."""
+    if file.head.lstrip()[:1] != "{":
+        for element in xml_trees(file, ("region",)):
+            root = next((child for child in element.children if child.tag == "node"), None)
+            yield element.attributes.get("id", ""), _node(root) if root else {}
+        return
+    value = parse_json(file)
+    save = value.get("save") if isinstance(value, dict) else None
+    regions = save.get("regions") if isinstance(save, dict) else None
+    for name, region in regions.items() if isinstance(regions, dict) else ():
+        if isinstance(region, dict):
+            yield name, region
+
+
+def _node(element: Element, depth: int = 0) -> dict[str, Any]:
+    node: dict[str, Any] = {}
+    if depth > _MAX_DEPTH:
+        return node
+    for child in element.children:
+        if child.tag == "attribute":
+            node[child.attributes.get("id", "")] = child.attributes
+        elif child.tag == "children":
+            for below in child.children:
+                if below.tag == "node":
+                    inside = node.setdefault(below.attributes.get("id", ""), [])
+                    if isinstance(inside, list):
+                        inside.append(_node(below, depth + 1))
+    return node
+
+
+def _nodes(root: object, name: str) -> Iterator[dict[str, Any]]:
+    """Every node called `name` below `root`, in document order, not looking inside those found."""
+    stack: list[tuple[object, str, int]] = [(root, "", 0)]
+    count = 0
+    while stack:
+        value, key, depth = stack.pop()
+        count += 1
+        if depth > _MAX_DEPTH or count > _MAX_NODES:
+            continue
+        if isinstance(value, list):
+            stack.extend((item, key, depth + 1) for item in reversed(value))
+        elif isinstance(value, dict):
+            if key == name:
+                yield value
+                continue
+            stack.extend((item, each, depth + 1) for each, item in reversed(value.items()))
+
+
+def _value(node: dict[str, Any], key: str, inner: str = "value") -> str:
+    found = node.get(key)
+    if isinstance(found, list):
+        found = found[0] if found else None
+    if isinstance(found, dict):
+        found = found.get(inner)
+    if isinstance(found, bool) or not isinstance(found, (str, int)):
+        return ""
+    return str(found).strip()[:400]
+
+
+def _scan(file: DumpFile, join: Join) -> None:
+    names, parents, dialogs = (join.table(f"larian.{topic}") for topic in ("names", "parents", "dialogs"))
+    try:
+        for region, content in _regions(file):
+            if region == "dialog":
+                dialogs[file.name] = True
+                continue
+            for kind in ("GameObjects", "Origin"):
+                for item in _nodes(content, kind):
+                    key = _value(item, "MapKey") or _value(item, "UUID") or _value(item, "GlobalTemplate")
+                    handle = _value(item, "DisplayName", "handle")
+                    for each in {key, _value(item, "GlobalTemplate")} - {""}:
+                        if handle:
+                            names.setdefault(each, handle)
+                        if parent := _value(item, "TemplateName"):
+                            parents.setdefault(each, parent)
+    except DumpError as error:
+        file.warn(str(error))
+
+
+@reader("larian", "Larian dialogue (LSX, LSJ)", sniff=_sniff, extensions=(".lsx", ".lsj"), scan=_scan)
+def read_larian(file: DumpFile, join: Join) -> Iterator[Line | None]:
+    """Every text of a dialogue, in the order of its nodes; a player's answers are choices."""
+    regions = 0
+    for region, content in _regions(file):
+        regions += 1
+        if region == "dialog":
+            yield from _Dialog(file, join, content).lines()
+    if not regions:
+        raise DumpError(f"{file.name} holds no region of a Larian file")
+
+
+class _Dialog:
+    def __init__(self, file: DumpFile, join: Join, content: dict[str, Any]) -> None:
+        self._file = file
+        self._join = join
+        self._content = content
+        self._speakers: dict[str, str] = {}
+        for speaker in _nodes(content.get("speakerlist"), "speaker"):
+            listed = _value(speaker, "list") or _value(speaker, "SpeakerMappingId")
+            self._speakers[_value(speaker, "index")] = listed
+
+    def lines(self) -> Iterator[Line | None]:
+        missing = 0
+        languages = self._join.table("larian.loca")
+        for number, node in enumerate(_nodes(self._content.get("nodes"), "node"), 1):
+            kind, speaker = self._said_by(node)
+            place = f"node {_value(node, 'UUID') or number}"
+            for text in _nodes(node.get("TaggedTexts"), "TagText"):
+                inner = text.get("TagText", text)
+                handle = _value({"text": inner}, "text", "handle")
+                if not handle:
+                    continue
+                found = False
+                for lang, texts in languages.items():
+                    said = texts.get(handle) if isinstance(texts, dict) else None
+                    if not isinstance(said, str):
+                        continue
+                    found = True
+                    yield self._file.line(
+                        place, _shown(said), speaker, kind, scene=self._file.path.stem, lang=lang or None, id=handle
+                    )
+                missing += not found
+        if missing:
+            self._file.warn(f"{missing} texts are in a loca XML that was not given")
+
+    def _said_by(self, node: dict[str, Any]) -> tuple[str, str | None]:
+        if _value(node, "constructor").casefold() in _QUESTIONS:
+            return "choice", None
+        index = _value(node, "speaker")
+        if index == _NARRATOR:
+            return "narration", None
+        ids = [each.strip() for each in self._speakers.get(index, "").split(";") if each.strip()]
+        names = (self._name(each) for each in ids[:20])
+        return "dialogue", next((name for name in names if name), ids[0] if ids else None)
+
+    def _name(self, key: str) -> str | None:
+        names, parents = self._join.table("larian.names"), self._join.table("larian.parents")
+        for _ in range(20):  # a template has its name from the one it is made from
+            handle = names.get(key)
+            for texts in self._join.table("larian.loca").values() if isinstance(handle, str) else ():
+                if isinstance(texts, dict) and handle in texts:
+                    return _shown(texts[handle])
+            parent = parents.get(key)
+            if not isinstance(parent, str):
+                return None
+            key = parent
+        return None
+
+
+def _shown(text: str) -> str:
+    text = plain_markup(text).strip()
+    while len(text) > 2 and (text[0], text[-1]) in (("*", "*"), ("(", ")")) and text[0] not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
