@@ -21,7 +21,7 @@ __all__ = ["Element", "number_text", "parse_json", "plain_markup", "xml_trees"]
 
 MAX_XML_BYTES = 512 * 1024 * 1024  # read in pieces, so this bounds time and not memory
 _MAX_XML_DEPTH = 200
-_MAX_TREE_NODES = 2_000_000
+_MAX_TREE_NODES = 500_000
 _MAX_TOKEN_BYTES = 4 * 1024 * 1024  # fed to expat without one event: a tag that does not end
 _BLOCK = 64 * 1024
 
@@ -134,7 +134,7 @@ class _Builder:
         self._depth += 1
         if self._depth > _MAX_XML_DEPTH:
             raise DumpError(f"{self._file.name} is nested too deeply")
-        if not self._stack and tag not in self._names:
+        if not self._stack and not {tag, f"{tag}#{attributes.get('id', '')}"} & self._names:
             return
         if not self._stack:
             self._nodes = 0
@@ -175,6 +175,8 @@ def _encoding(file: DumpFile) -> str:
 
 def xml_trees(file: DumpFile, names: Collection[str], limit: int = MAX_XML_BYTES) -> Iterator[Element]:
     """The outermost elements called one of `names`, one after the other as the file is read.
+
+    "node#dialog" stands for an element `node` whose attribute `id` is "dialog".
 
     Raises DumpError where the document stops being well-formed, after what came before was yielded,
     and at the first entity declaration.

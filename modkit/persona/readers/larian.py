@@ -18,6 +18,7 @@ from modkit.persona.readers.source import DumpFile
 
 _NARRATOR = "-666"
 _QUESTIONS = ("tagquestion", "activeroll", "passiveroll", "trade")
+_NAMED = ("GameObjects", "Origin")
 _MAX_DEPTH = 60
 _MAX_NODES = 5_000_000
 _LANGUAGE = re.compile(r"[\\/]localization[\\/](\w{3,30})[\\/]", re.IGNORECASE)
@@ -67,19 +68,37 @@ def _sniff(file: DumpFile) -> float:
     return 0.95 if _REGION.search(head) and (xml or ('"save"' in head and head.lstrip()[:1] == "{")) else 0.0
 
 
-def _regions(file: DumpFile) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, contents) of each region, LSX brought into the shape of LSJ: lists of nodes by their id."""
-    if file.head.lstrip()[:1] != "{":
-        for element in xml_trees(file, ("region",)):
-            root = next((child for child in element.children if child.tag == "node"), None)
-            yield element.attributes.get("id", ""), _node(root) if root else {}
-        return
+def _is_json(file: DumpFile) -> bool:
+    return file.head.lstrip()[:1] == "{"
+
+
+def _json_regions(file: DumpFile) -> Iterator[tuple[str, dict[str, Any]]]:
     value = parse_json(file)
     save = value.get("save") if isinstance(value, dict) else None
     regions = save.get("regions") if isinstance(save, dict) else None
-    for name, region in regions.items() if isinstance(regions, dict) else ():
+    if not isinstance(regions, dict):
+        raise DumpError(f"{file.name} holds no region of a Larian file")
+    for name, region in regions.items():
         if isinstance(region, dict):
             yield name, region
+
+
+def _dialogs(file: DumpFile) -> Iterator[dict[str, Any]]:
+    """The contents of each dialogue, LSX brought into the shape of LSJ: lists of nodes by their id."""
+    if _is_json(file):
+        yield from (region for name, region in _json_regions(file) if name == "dialog")
+    elif '<region id="dialog"' in file.head:
+        yield from map(_node, xml_trees(file, ("node#dialog",)))
+
+
+def _templates(file: DumpFile) -> Iterator[dict[str, Any]]:
+    """Every template and origin, one at a time: a game's merged templates are hundreds of megabytes."""
+    if _is_json(file):
+        for _, region in _json_regions(file):
+            for kind in _NAMED:
+                yield from _nodes(region, kind)
+    else:
+        yield from map(_node, xml_trees(file, [f"node#{kind}" for kind in _NAMED]))
 
 
 def _node(element: Element, depth: int = 0) -> dict[str, Any]:
@@ -128,21 +147,19 @@ def _value(node: dict[str, Any], key: str, inner: str = "value") -> str:
 
 
 def _scan(file: DumpFile, join: Join) -> None:
-    names, parents, dialogs = (join.table(f"larian.{topic}") for topic in ("names", "parents", "dialogs"))
+    names, parents = join.table("larian.names"), join.table("larian.parents")
+    if re.search(r'<region\s+id="dialog"|"dialog"\s{0,10}:', file.head):
+        join.table("larian.dialogs")[file.name] = True
+        return
     try:
-        for region, content in _regions(file):
-            if region == "dialog":
-                dialogs[file.name] = True
-                continue
-            for kind in ("GameObjects", "Origin"):
-                for item in _nodes(content, kind):
-                    key = _value(item, "MapKey") or _value(item, "UUID") or _value(item, "GlobalTemplate")
-                    handle = _value(item, "DisplayName", "handle")
-                    for each in {key, _value(item, "GlobalTemplate")} - {""}:
-                        if handle:
-                            names.setdefault(each, handle)
-                        if parent := _value(item, "TemplateName"):
-                            parents.setdefault(each, parent)
+        for item in _templates(file):
+            handle, parent = _value(item, "DisplayName", "handle"), _value(item, "TemplateName")
+            for key in ("MapKey", "UUID", "GlobalTemplate"):
+                if each := _value(item, key):
+                    if handle:
+                        names.setdefault(each, handle)
+                    if parent:
+                        parents.setdefault(each, parent)
     except DumpError as error:
         file.warn(str(error))
 
@@ -150,13 +167,8 @@ def _scan(file: DumpFile, join: Join) -> None:
 @reader("larian", "Larian dialogue (LSX, LSJ)", sniff=_sniff, extensions=(".lsx", ".lsj"), scan=_scan)
 def read_larian(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """Every text of a dialogue, in the order of its nodes; a player's answers are choices."""
-    regions = 0
-    for region, content in _regions(file):
-        regions += 1
-        if region == "dialog":
-            yield from _Dialog(file, join, content).lines()
-    if not regions:
-        raise DumpError(f"{file.name} holds no region of a Larian file")
+    for content in _dialogs(file):
+        yield from _Dialog(file, join, content).lines()
 
 
 class _Dialog:

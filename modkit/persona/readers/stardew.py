@@ -79,8 +79,10 @@ def _i18n_sniff(file: DumpFile) -> float:
 
 
 def _root(file: DumpFile) -> str:
-    parts = [part.casefold() for part in file.path.parts]
-    return str(PurePath(*file.path.parts[: len(parts) - 1 - parts[::-1].index("i18n")]))
+    """The folder of the mod an i18n file belongs to."""
+    parents = list(file.path.parents)
+    found = next((parent for parent in parents[:2] if parent.name.casefold() == "i18n"), None)
+    return str(found.parent if found else parents[0])
 
 
 def _flat(file: DumpFile) -> dict[str, str]:

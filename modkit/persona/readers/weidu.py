@@ -14,7 +14,8 @@ from modkit.persona.lines import Line
 from modkit.persona.readers.registry import Join, reader
 from modkit.persona.readers.source import DumpFile
 
-_MAX_BYTES = 32 * 1024 * 1024
+_MAX_BYTES = 32 * 1024 * 1024  # of a .tra
+_MAX_D_BYTES = 4 * 1024 * 1024  # of a .d, whose tokens are looked ahead in
 
 # What is opened and not closed runs to the end of the file, so that no piece is looked at twice.
 _TOKEN = re.compile(
@@ -113,7 +114,7 @@ def read_weidu(file: DumpFile, join: Join) -> Iterator[Line | None]:
             for lang, texts in each.items():
                 languages[lang] = {**texts, **languages.get(lang, {})}
     missing = 0
-    source = file.text(_MAX_BYTES)
+    source = file.text(_MAX_D_BYTES)
     line_number, counted = 1, 0
     for said in _Dialogue(list(_tokens(source))).said():
         line_number += source.count("\n", counted, said.token.at)

@@ -14,7 +14,7 @@ from modkit.persona.readers.registry import Join, reader
 from modkit.persona.readers.source import DumpFile
 
 _META = re.compile(r";\s{0,4}meta\[language=(\w{1,12})\]")
-_ROW = re.compile(r"(?m)^[ \t]*\d{0,12}[ \t]*\|[ \t]*[0-9a-fA-F]{0,8}[ \t]*\|[^|\n]{0,300}\|")
+_ROW = re.compile(r"(?m)^[ \t]{0,20}\d{0,12}[ \t]{0,20}\|[ \t]{0,20}[0-9a-fA-F]{0,8}[ \t]{0,20}\|[^|\n]{0,300}\|")
 _HEADER = re.compile(r"(?m)^;[ \t]{0,20}id[ \t]{0,20}\|[ \t]{0,20}key")
 
 
