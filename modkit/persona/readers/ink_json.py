@@ -131,8 +131,8 @@ class _Walk:
                 continue
             self.out.end_line()
             scene = self.out.scene
-            if not _GATHER.match(key) and depth < 3:
-                self.out.scene = f"{scene}.{key}" if scene and depth > 1 else key
+            if depth < 2 and not _GATHER.match(key):  # a knot, or a stitch in it
+                self.out.scene = f"{scene}.{key}" if scene and depth else key
             self.container(inner, key, depth + 1)
             self.out.end_line()
             self.out.scene = scene

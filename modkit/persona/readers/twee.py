@@ -101,8 +101,9 @@ def _passage(file: DumpFile, number: int, name: str, tags: str, body: str) -> It
     body = _blank(_MACRO, body)
     line_of = _line_counter(body, number)
     choices += [(line_of(match.start()), _link_text(match.group(1))) for match in _LINK.finditer(body)]
-    choices.sort(key=lambda choice: choice[0], reverse=True)
-    prose = _without_harlowe(_blank(_LINK, body))
+    choices.sort(key=lambda choice: choice[0])
+    choices.reverse()  # taken from the end
+    prose = _without_harlowe("\n".join(_with_links(line) for line in body.split("\n")))
     for offset, text in enumerate(prose.split("\n")):
         while choices and choices[-1][0] < number + offset:
             place, label = choices.pop()
@@ -112,6 +113,14 @@ def _passage(file: DumpFile, number: int, name: str, tags: str, body: str) -> It
             yield file.line(number + offset, shown, kind="narration", scene=name)
     for place, label in reversed(choices):
         yield file.line(place, _shown(label), kind="choice", scene=name)
+
+
+def _with_links(line: str) -> str:
+    """A line of prose with the text of the links in it; nothing where there is hardly more than links."""
+    bare = _LINK.sub(" ", line)
+    if bare == line or len([word for word in bare.split() if word[:1].isalpha()]) < 3:
+        return "" if bare != line else line
+    return _LINK.sub(lambda found: _link_text(found.group(1)), line)
 
 
 def _line_counter(body: str, number: int) -> Callable[[int], int]:
