@@ -123,9 +123,10 @@ class Corpus:
 
     def __init__(self, home: Path, seed: int) -> None:
         self.rng = random.Random(seed)
+        self.simple = False  # few memories: for the first lessons
         self.card = (home / "card.txt").read_text(encoding="utf-8").strip()
         self.topics = topics.read(*sorted((home / "train" / "topics").glob("*.txt")))
-        self.asked = [topic for topic in self.topics if topic.questions]
+        self.asked = [topic for topic in self.topics if topic.questions or topic.stock]
         self.seen = [topic for topic in self.topics if topic.facts]
         said = dump.read(home / "dump")
         self.lines = [line.text for line in said if line.speaker == SPEAKER]
@@ -151,7 +152,7 @@ class Corpus:
         """What the vocabulary is learned from: every written line, and a few thousand turns."""
         yield self.card
         for topic in self.topics:
-            yield from topic.questions + topic.answers * 4 + topic.more * 4 + topic.facts
+            yield from topic.questions + topic.stock + topic.answers * 4 + topic.more * 4 + topic.facts
         yield from self.lines * 4
         for _ in range(12000):
             for content, reply in self.turns():
@@ -185,13 +186,13 @@ class Corpus:
         """A question on a written topic, with or without memories, and now and then a request to go on."""
         rng = self.rng
         topic = rng.choice(self.asked)
-        question = topics.reword(rng.choice(topic.questions), rng)
+        question = topic.ask(rng)
         reply = rng.choice(topic.answers)
         memories: list[str] = []
-        if rng.random() < 0.6:
+        if rng.random() < (0.1 if self.simple else 0.6):
             hits = self.memories(question)
             memories = [memory.text for _, memory in hits]
-            if hits and hits[-1][0] > 6 and rng.random() < 0.35:
+            if hits and hits[-1][0] > 6 and rng.random() < 0.45:
                 near = hits[-1][1]
                 if len(set(words(near.said)) & set(words(question))) >= 2:
                     reply = self.quote(near)
@@ -237,7 +238,7 @@ class Corpus:
         reply = remark
         if asked not in hello and len(remark.split()) < 16:
             reply += " " + rng.choice(asked.answers)
-        return prompt(topics.reword(rng.choice(asked.questions), rng), (), facts), reply
+        return prompt(asked.ask(rng), (), facts), reply
 
     def strange_turn(self) -> tuple[str, str]:
         question, reply = (invented.strange if self.rng.random() < 0.6 else invented.nosy)(self.rng)
@@ -246,7 +247,7 @@ class Corpus:
 
     def turns(self) -> Iterator[tuple[str, str]]:
         """One turn, or two when the player asks her to go on: (user content, reply)."""
-        kind = self.rng.choices(range(5), (58, 15, 12, 8, 7))[0]
+        kind = self.rng.choices(range(5), (70, 4, 12, 6, 8) if self.simple else (56, 14, 15, 8, 7))[0]
         if kind == 0:
             yield from self.topic_turns()
         else:

@@ -1,8 +1,11 @@
 """The network: a llama in plain PyTorch, laid out the way llama.cpp reads arch "llama".
 
 RoPE rotates *adjacent* pairs (llama.cpp's NORM layout), so the weights go into the GGUF as they are: the
-permutation that converters of Hugging Face models need has nothing to undo here. Embedding and output share one
-matrix; llama.cpp falls back to ``token_embd`` when ``output.weight`` is missing.
+permutation that converters of Hugging Face models need has nothing to undo here.
+
+The start matters more than anything else at this size. Blocks trained with Muon soon write vectors of length one and
+more into the residual stream, so embeddings start as large as that; small ones drown, and then the model learns to
+speak but not to listen. The output matrix starts as the embeddings, scaled down, so that copying a token is easy.
 """
 
 from __future__ import annotations
@@ -91,6 +94,7 @@ class Llama(nn.Module):
         self.token_embd = nn.Embedding(shape.vocab, shape.width)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = Norm(shape.width, shape.norm_eps)
+        self.output = nn.Linear(shape.width, shape.vocab, bias=False)
         half = shape.width // shape.heads // 2
         angle = torch.outer(
             torch.arange(shape.context).float(), shape.rope_base ** (-torch.arange(half).float() / half)
@@ -98,13 +102,16 @@ class Llama(nn.Module):
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
         self.apply(self._init)
+        with torch.no_grad():
+            nn.init.normal_(self.token_embd.weight, std=0.5)
+            self.output.weight.copy_(0.04 * self.token_embd.weight)
         for block in self.blk:  # residual branches start small: depth must not raise the variance
             for out in (block.attn_output, block.ffn_down):
                 nn.init.normal_(out.weight, std=0.02 / (2 * shape.layers) ** 0.5)  # type: ignore[arg-type, union-attr]
 
     @staticmethod
     def _init(module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
+        if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -118,10 +125,10 @@ class Llama(nn.Module):
         return self.output_norm(x)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.token_embd.weight)
+        return self.output(hidden)  # type: ignore[no-any-return]
 
     def count(self) -> int:
-        """How many weights there are, the shared matrix counted once."""
+        """How many weights there are."""
         return sum(p.numel() for p in self.parameters())
 
 

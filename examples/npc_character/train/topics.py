@@ -9,6 +9,8 @@ A topic file is plain text, blocks apart by a blank line::
     M: The tide took {thing}.       a memory (only in invented.txt)
     A: Twice a day, like manners.   an answer; several lines, any of them will do
     F: The moon pulls it.           what she adds when asked to go on, or why
+
+A block with a name that was there before adds to it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -77,20 +80,6 @@ AFTER = forms(
     _in this town | _around here | _today
     """
 )
-SWAPS = tuple(
-    tuple(swap.split(" > "))
-    for swap in forms(
-        """
-    do you know > d'you know | what is > what's | who is > who's | where is > where's | do not > don't |
-    tell me > can you tell me | tell me > tell | you > u | is there > is there really |
-    what is > what was | did > did really | the lamp > your lamp | the lamp > the light | can I > may I |
-    can I > could I | I am > I'm | are you > r u | do you > did you | do you > do you ever |
-    how do I > how can I | going to > gonna | have you > did you | Corrow > this town |
-    the town > Corrow | want to > wanna | can you > could you | can you > will you | people > folk |
-    like > really like
-        """
-    )
-)
 LITTLE = frozenset(
     re.findall(r"\w+", "the a an do does did is are was of to you your me i it in on can could would there")
 )
@@ -102,10 +91,16 @@ class Topic:
 
     name: str
     questions: list[str] = field(default_factory=list)
+    stock: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
     memories: list[str] = field(default_factory=list)
+
+    def ask(self, rng: random.Random) -> str:
+        """One of its questions, worded anew; the stock ones are many and get a third of the turns."""
+        stock = self.stock and (not self.questions or rng.random() < 0.33)
+        return reword(rng.choice(self.stock if stock else self.questions), rng)
 
 
 def _add(topic: Topic, mark: str, rest: str, where: str) -> None:
@@ -122,30 +117,59 @@ def _add(topic: Topic, mark: str, rest: str, where: str) -> None:
     elif mark == "S":
         kind, _, subjects = rest.partition(" ")
         for subject in subjects.split("|"):
-            topic.questions += [form.format(s=subject.strip()) for form in STOCK[kind] + ABOUT]
+            topic.stock += [form.format(s=subject.strip()) for form in STOCK[kind] + ABOUT]
     else:
         raise ValueError(f"{where}: a line starts with ==, S:, Q:, N:, M:, A: or F:, not {mark!r}")
 
 
 def read(*paths: Path) -> list[Topic]:
     """Every topic in ``paths``. Raises ``ValueError`` with the place of a line that is not understood."""
-    topics: list[Topic] = []
+    named: dict[str, Topic] = {}
+    topic: Topic | None = None
     for path in paths:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             where = f"{path.name}:{number}"
             if not line.strip() or line.startswith("#"):
                 continue
             if line.startswith("=="):
-                topics.append(Topic(line.strip("= ")))
+                name = line.strip("= ")
+                topic = named.setdefault(name, Topic(name))
                 continue
             mark, colon, rest = line.partition(":")
-            if not colon or not topics:
+            if not colon or topic is None:
                 raise ValueError(f"{where}: expected 'X: text' inside a topic")
-            _add(topics[-1], mark.strip(), rest.strip(), where)
-    for topic in topics:
-        if not (topic.answers or topic.memories) or not (topic.questions or topic.facts):
+            _add(topic, mark.strip(), rest.strip(), where)
+    for topic in named.values():
+        if not (topic.answers or topic.memories) or not (topic.questions or topic.stock or topic.facts):
             raise ValueError(f"topic {topic.name!r} lacks questions or answers")
-    return topics
+    return list(named.values())
+
+
+def _synonyms(path: Path) -> list[tuple[str, re.Pattern[str], list[str]]]:
+    """Phrases and what may stand for them, longest phrase first."""
+    rows = [line.partition(" = ") for line in path.read_text(encoding="utf-8").splitlines() if " = " in line]
+    rows.sort(key=lambda row: (-len(row[0]), row[0]))
+    return [
+        (left.lower(), re.compile(rf"\b{re.escape(left)}\b", re.IGNORECASE), split(right)) for left, _, right in rows
+    ]
+
+
+SYNONYMS = _synonyms(Path(__file__).with_name("synonyms.txt"))
+
+
+@lru_cache(maxsize=1 << 14)
+def _swaps(text: str) -> tuple[tuple[re.Pattern[str], list[str]], ...]:
+    low = text.lower()
+    return tuple((pattern, others) for left, pattern, others in SYNONYMS if left in low and pattern.search(text))
+
+
+def _say_otherwise(text: str, rng: random.Random) -> str:
+    """``text`` with up to two of its phrases replaced."""
+    rows = _swaps(text)
+    for pattern, others in rng.sample(rows, min(len(rows), rng.choice((1, 1, 2)))):
+        other = rng.choice(others)
+        text = pattern.sub(lambda _, other=other: other, text, count=1)  # type: ignore[misc]
+    return text
 
 
 def _typo(word: str, rng: random.Random) -> str:
@@ -163,12 +187,8 @@ def _typo(word: str, rng: random.Random) -> str:
 def reword(question: str, rng: random.Random) -> str:
     """``question`` as one more player would type it: other openings, lost marks, a slip of the finger."""
     text = question.rstrip("?.! ")
-    if rng.random() < 0.22:
-        for plain, other in rng.sample(SWAPS, len(SWAPS)):
-            changed = re.sub(rf"\b{plain}\b", other, text, count=1, flags=re.IGNORECASE)
-            if changed != text:
-                text = changed
-                break
+    if rng.random() < 0.4:
+        text = _say_otherwise(text, rng)
     if rng.random() < 0.04:
         text = " ".join(w for w in text.split() if w.lower() not in LITTLE) or text
     elif rng.random() < 0.08:

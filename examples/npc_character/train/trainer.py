@@ -28,13 +28,15 @@ class Plan:
     """How long and how fast. Lengths are in tokens, a step is ``batch`` tokens."""
 
     seed: int = 20261120
-    steps: int = 2400
-    repeat_steps: int = 300
+    steps: int = 3000
+    repeat_steps: int = 200
+    simple_share: float = 0.3
     long_from: float = 0.8
     batch: int = 4096
     length: int = 512
     long_length: int = 1024
-    matrix_rate: float = 0.02
+    matrix_rate: float = 0.01
+    embedding_rate: float = 0.006
     other_rate: float = 0.003
     rest_share: float = 0.06
 
@@ -58,7 +60,7 @@ def repeats(rng: random.Random, vocab: int, length: int) -> tuple[list[int], lis
     tokens: list[int] = []
     reply: list[bool] = []
     while len(tokens) <= length:
-        part = [rng.randrange(vocab) for _ in range(rng.randrange(8, 64))]
+        part = [rng.randrange(vocab) for _ in range(64)]
         tokens += part + part
         reply += [False] * len(part) + [True] * len(part)
     return tokens[: length + 1], reply[: length + 1]
@@ -75,10 +77,11 @@ class Batches:
         plan = self.plan
         late = step >= plan.long_from * plan.steps
         length = plan.long_length if late else plan.length
+        self.corpus.simple = step < plan.simple_share * plan.steps
         source = rows(self.corpus, self.codec, length)
         warm = step < plan.repeat_steps
         lot = [
-            repeats(self.rng, self.vocab, length) if warm and number % 2 else next(source)
+            repeats(self.rng, self.vocab, length) if warm and number % 4 == 3 else next(source)
             for number in range(plan.batch // length)
         ]
         tokens = torch.tensor([row for row, _ in lot])
@@ -90,11 +93,14 @@ class Batches:
 
 
 def optimizers(model: Llama, plan: Plan) -> list[torch.optim.Optimizer]:
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "token_embd" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "token_embd" in name]
+    """Muon for the matrices of the blocks; AdamW for embeddings, output and norms."""
+    named = dict(model.named_parameters())
+    matrices = [p for name, p in named.items() if name.startswith("blk.") and p.ndim == 2]
+    others = [p for name, p in named.items() if p.ndim == 1 or name == "output.weight"]
+    embeddings = {"params": [named["token_embd.weight"]], "lr": plan.embedding_rate}
     return [
-        torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="original"),
-        torch.optim.AdamW(others, lr=plan.other_rate, betas=(0.9, 0.97), weight_decay=0.01),
+        torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn="original"),
+        torch.optim.AdamW([embeddings, {"params": others, "lr": plan.other_rate}], betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
@@ -135,10 +141,8 @@ def fit(
             opt.load_state_dict(saved)
         first = int(state["step"]) + 1
         corpus.rng.seed(plan.seed + first)
-    base = [group["lr"] for opt in opts for group in opt.param_groups]
-    if first:
-        base = [plan.matrix_rate, plan.other_rate]
-
+    groups = [group for opt in opts for group in opt.param_groups]
+    full = [plan.matrix_rate, plan.embedding_rate, plan.other_rate]
     # Compiling gains a quarter of the time; without a C++ compiler the plain network does.
     forward = torch.compile(model, dynamic=False) if shutil.which("g++") else model
 
@@ -151,8 +155,8 @@ def fit(
     started = kept = time.monotonic()
     shown = 0.0
     for step in range(first, plan.steps):
-        for opt, full in zip(opts, base, strict=True):
-            opt.param_groups[0]["lr"] = full * rate(step, plan)
+        for group, top in zip(groups, full, strict=True):
+            group["lr"] = top * rate(step, plan)
         loss = loss_of(*batches.draw(step))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
