@@ -119,14 +119,19 @@ class Index:
 
 
 class Corpus:
-    """Draws conversations. Needs her card, her topics and her dump; ``seed`` decides everything else."""
+    """Draws conversations. Needs her card, her topics and her dump; ``seed`` decides everything else.
 
-    def __init__(self, home: Path, seed: int) -> None:
+    ``more`` takes in the wordings of topics/more as well, which the shipped model has not seen.
+    """
+
+    def __init__(self, home: Path, seed: int, more: bool = False) -> None:
         self.rng = random.Random(seed)
+        self.more = more
         self.simple = False  # few memories: for the first lessons
         self.card = (home / "card.txt").read_text(encoding="utf-8").strip()
-        self.topics = topics.read(*sorted((home / "train" / "topics").glob("*.txt")))
-        self.asked = [topic for topic in self.topics if topic.questions or topic.stock]
+        written = home / "train" / "topics"
+        self.topics = topics.read(*sorted(written.glob("*.txt")), *sorted(written.glob("more/*.txt") if more else ()))
+        self.asked = [topic for topic in self.topics if topic.questions]
         self.seen = [topic for topic in self.topics if topic.facts]
         said = dump.read(home / "dump")
         self.lines = [line.text for line in said if line.speaker == SPEAKER]
@@ -152,7 +157,7 @@ class Corpus:
         """What the vocabulary is learned from: every written line, and a few thousand turns."""
         yield self.card
         for topic in self.topics:
-            yield from topic.questions + topic.stock + topic.answers * 4 + topic.more * 4 + topic.facts
+            yield from topic.questions + topic.answers * 4 + topic.more * 4 + topic.facts
         yield from self.lines * 4
         for _ in range(12000):
             for content, reply in self.turns():
@@ -186,13 +191,13 @@ class Corpus:
         """A question on a written topic, with or without memories, and now and then a request to go on."""
         rng = self.rng
         topic = rng.choice(self.asked)
-        question = topic.ask(rng)
+        question = topic.ask(rng, self.more)
         reply = rng.choice(topic.answers)
         memories: list[str] = []
         if rng.random() < (0.1 if self.simple else 0.6):
             hits = self.memories(question)
             memories = [memory.text for _, memory in hits]
-            if hits and hits[-1][0] > 6 and rng.random() < 0.45:
+            if hits and hits[-1][0] > 6 and rng.random() < 0.35:
                 near = hits[-1][1]
                 if len(set(words(near.said)) & set(words(question))) >= 2:
                     reply = self.quote(near)
@@ -238,7 +243,7 @@ class Corpus:
         reply = remark
         if asked not in hello and len(remark.split()) < 16:
             reply += " " + rng.choice(asked.answers)
-        return prompt(asked.ask(rng), (), facts), reply
+        return prompt(asked.ask(rng, self.more), (), facts), reply
 
     def strange_turn(self) -> tuple[str, str]:
         question, reply = (invented.strange if self.rng.random() < 0.6 else invented.nosy)(self.rng)

@@ -6,6 +6,7 @@ A topic file is plain text, blocks apart by a blank line::
     S: thing the tide               a subject: the stock questions of its kind are added (person, place, thing)
     Q: when is low tide | is the tide out
     N: The tide is low.             a fact that play may notice (for topics that answer to what is seen)
+    K: low tide | water rising      the words that matter, whatever stands around them
     M: The tide took {thing}.       a memory (only in invented.txt)
     A: Twice a day, like manners.   an answer; several lines, any of them will do
     F: The moon pulls it.           what she adds when asked to go on, or why
@@ -80,6 +81,28 @@ AFTER = forms(
     _in this town | _around here | _today
     """
 )
+SWAPS = tuple(
+    tuple(swap.split(" > "))
+    for swap in forms(
+        """
+    do you know > d'you know | what is > what's | who is > who's | where is > where's | do not > don't |
+    tell me > can you tell me | tell me > tell | you > u | is there > is there really |
+    what is > what was | did > did really | the lamp > your lamp | the lamp > the light | can I > may I |
+    can I > could I | I am > I'm | are you > r u | do you > did you | do you > do you ever |
+    how do I > how can I | going to > gonna | have you > did you | Corrow > this town |
+    the town > Corrow | want to > wanna | can you > could you | can you > will you | people > folk |
+    like > really like
+        """
+    )
+)
+FILLERS = split(
+    """
+    what | is | the | do | you | might | could | one | a | in | this | there | ever | would | of | to | for | me | any |
+    who | how | did | have | been | about | really | perhaps | then | some | that | it | was | which | can | tell |
+    say | think | please | be | at | on | when | where | why | are | these | here | become | became | person | know |
+    find | man | yourself | just | get | must | may | want | if | or
+    """.replace("|\n", "|")
+)
 LITTLE = frozenset(
     re.findall(r"\w+", "the a an do does did is are was of to you your me i it in on can could would there")
 )
@@ -87,25 +110,40 @@ LITTLE = frozenset(
 
 @dataclass
 class Topic:
-    """One thing a stranger may ask about. Few have ``facts`` (noticed) or ``memories``."""
+    """One thing a stranger may ask about. Few have ``facts`` (noticed) or ``memories``.
+
+    ``questions`` are all there are, ``written`` those of them that are not stock.
+    """
 
     name: str
     questions: list[str] = field(default_factory=list)
-    stock: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
     memories: list[str] = field(default_factory=list)
 
-    def ask(self, rng: random.Random) -> str:
-        """One of its questions, worded anew; the stock ones are many and get a third of the turns."""
-        stock = self.stock and (not self.questions or rng.random() < 0.33)
-        return reword(rng.choice(self.stock if stock else self.questions), rng)
+    def ask(self, rng: random.Random, more: bool = False) -> str:
+        """One of its questions, worded anew; ``more`` as in ``reword``."""
+        if not more:
+            return reword(rng.choice(self.questions), rng)
+        if self.keys and rng.random() < 0.2:
+            return around(rng.choice(self.keys), rng)
+        stock = not self.written or rng.random() < 0.2
+        return reword(rng.choice(self.questions if stock else self.written), rng, more)
 
 
 def _add(topic: Topic, mark: str, rest: str, where: str) -> None:
     if mark == "Q":
         topic.questions += split(rest)
+        topic.written += split(rest)
+    elif mark == "S":
+        kind, _, subjects = rest.partition(" ")
+        for subject in subjects.split("|"):
+            topic.questions += [form.format(s=subject.strip()) for form in STOCK[kind] + ABOUT]
+    elif mark == "K":
+        topic.keys += split(rest)
     elif mark == "N":
         topic.facts += split(rest)
     elif mark == "M":
@@ -114,12 +152,8 @@ def _add(topic: Topic, mark: str, rest: str, where: str) -> None:
         topic.answers.append(rest)
     elif mark == "F":
         topic.more.append(rest)
-    elif mark == "S":
-        kind, _, subjects = rest.partition(" ")
-        for subject in subjects.split("|"):
-            topic.stock += [form.format(s=subject.strip()) for form in STOCK[kind] + ABOUT]
     else:
-        raise ValueError(f"{where}: a line starts with ==, S:, Q:, N:, M:, A: or F:, not {mark!r}")
+        raise ValueError(f"{where}: a line starts with ==, S:, Q:, K:, N:, M:, A: or F:, not {mark!r}")
 
 
 def read(*paths: Path) -> list[Topic]:
@@ -140,7 +174,7 @@ def read(*paths: Path) -> list[Topic]:
                 raise ValueError(f"{where}: expected 'X: text' inside a topic")
             _add(topic, mark.strip(), rest.strip(), where)
     for topic in named.values():
-        if not (topic.answers or topic.memories) or not (topic.questions or topic.stock or topic.facts):
+        if not (topic.answers or topic.memories) or not (topic.questions or topic.facts):
             raise ValueError(f"topic {topic.name!r} lacks questions or answers")
     return list(named.values())
 
@@ -154,7 +188,7 @@ def _synonyms(path: Path) -> list[tuple[str, re.Pattern[str], list[str]]]:
     ]
 
 
-SYNONYMS = _synonyms(Path(__file__).with_name("synonyms.txt"))
+SYNONYMS = _synonyms(Path(__file__).parent / "topics" / "more" / "synonyms.rules")
 
 
 @lru_cache(maxsize=1 << 14)
@@ -184,11 +218,28 @@ def _typo(word: str, rng: random.Random) -> str:
     return word[:at] + word[at] + word[at:]
 
 
-def reword(question: str, rng: random.Random) -> str:
-    """``question`` as one more player would type it: other openings, lost marks, a slip of the finger."""
+def around(key: str, rng: random.Random) -> str:
+    """``key`` among small words that say nothing: what a reader of key words has to be able to see through."""
+    before = rng.sample(FILLERS, rng.choice((0, 1, 2, 3, 4)))
+    after = rng.sample(FILLERS, rng.choice((0, 0, 1, 2, 3)))
+    middle = _say_otherwise(key, rng) if rng.random() < 0.4 else key
+    return reword(" ".join([*before, middle, *after]), rng)
+
+
+def reword(question: str, rng: random.Random, more: bool = False) -> str:
+    """``question`` as one more player would type it: other openings, lost marks, a slip of the finger.
+
+    ``more`` also replaces phrases by synonyms.
+    """
     text = question.rstrip("?.! ")
-    if rng.random() < 0.4:
+    if more and rng.random() < 0.4:
         text = _say_otherwise(text, rng)
+    elif rng.random() < 0.22:
+        for plain, other in rng.sample(SWAPS, len(SWAPS)):
+            changed = re.sub(rf"\b{plain}\b", other, text, count=1, flags=re.IGNORECASE)
+            if changed != text:
+                text = changed
+                break
     if rng.random() < 0.04:
         text = " ".join(w for w in text.split() if w.lower() not in LITTLE) or text
     elif rng.random() < 0.08:

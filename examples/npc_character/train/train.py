@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Plan.steps, help="training steps of 4,096 tokens")
     parser.add_argument("--threads", type=int, default=2, help="cores to use")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
+    parser.add_argument("--more", action="store_true", help="train on the wordings of topics/more as well")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     torch.set_num_threads(options.threads)
@@ -40,13 +41,13 @@ def main() -> None:
     plan, shape = replace(Plan(), steps=options.steps), Shape()
     words = options.work / "tokenizer.json"
     if not (options.resume and words.exists()):
-        tokenizer.train(Corpus(HOME, plan.seed).texts(), shape.vocab).save(str(words))
+        tokenizer.train(Corpus(HOME, plan.seed, options.more).texts(), shape.vocab).save(str(words))
     codec = tokenizer.Codec(tokenizer.load(words))
 
     def write(model: Llama) -> None:
         export.write(model, codec.tokenizer, options.out)
 
-    corpus = Corpus(HOME, plan.seed)
+    corpus = Corpus(HOME, plan.seed, options.more)
     logging.info("%d topics, %d lines of hers, %d cues", len(corpus.topics), len(corpus.lines), len(corpus.cues))
     model = fit(corpus, codec, shape, plan, options.work / "checkpoint.pt", resume=options.resume, on_save=write)
     write(model)

@@ -28,7 +28,7 @@ class Plan:
     """How long and how fast. Lengths are in tokens, a step is ``batch`` tokens."""
 
     seed: int = 20261120
-    steps: int = 3000
+    steps: int = 1900
     repeat_steps: int = 200
     simple_share: float = 0.3
     long_from: float = 0.8
