@@ -1,7 +1,7 @@
 """Builds Sable's model from nothing but this folder and her dump: ``python examples/npc_character/train/train.py``.
 
-Corpus, vocabulary, training and ``sable.gguf``, in that order; the seed fixes all of it. Takes about an hour and a
-quarter on two cores. See README.md beside this file.
+Corpus, vocabulary, training and ``sable.gguf``, in that order; the seed fixes all of it. Takes about forty
+minutes on two cores. See README.md beside this file.
 """
 
 from __future__ import annotations
