@@ -132,7 +132,7 @@ class Engine:
             self._run_prepared()
         worker = self._worker
         if worker.words[0] != worker.seen:
-            self._read(worker.drain())
+            self._read(worker)
         if worker.states[0] != worker.seen_state:
             self._look_at_state(worker)
         if self._failure is not None and not self._raised:
@@ -143,12 +143,11 @@ class Engine:
         if self._failure is None and not self._closed and worker.state() is WorkerState.DEAD:
             self._die(worker.death())
 
-    def _read(self, data: memoryview) -> None:
+    def _read(self, worker: Worker) -> None:
         """Hands on each record. Iterating over the unpacker would end in an exception every time, which
         costs several times what the record does; so it is asked only while there is something left."""
         unpacker = self._unpacker
-        unpacker.feed(data)
-        self._fed += len(data)
+        self._fed += worker.feed(unpacker)
         streams = self._streams
         while unpacker.tell() < self._fed:
             try:

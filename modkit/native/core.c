@@ -285,6 +285,22 @@ uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size) {
     return n;
 }
 
+bool mk_stores_keep_order(void) {
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64) || defined(_M_IX86)
+    return true;
+#else
+    return false;
+#endif
+}
+
+uint8_t *mk_engine_ring(mk_engine *e) {
+    return e->ring.bytes;
+}
+
+uint32_t mk_engine_ring_size(mk_engine *e) {
+    return e->ring.capacity;
+}
+
 void mk_engine_pause(mk_engine *e, bool paused) {
     atomic_store(&e->paused, paused);
     wake(e);

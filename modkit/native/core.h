@@ -200,6 +200,13 @@ int mk_engine_submit(mk_engine *e, const mk_request *request);
 int mk_engine_cancel(mk_engine *e, uint64_t id);
 /* Copies at most `size` bytes of events out; they may end inside a record. */
 uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size);
+/* The ring's bytes and size, for a host that reads small news itself instead of calling mk_engine_drain():
+ * it may, where stores keep their order (x86), when it advances `tail` after it has copied the bytes and
+ * leaves what is more than MK_SMALL_NEWS, or wraps, to the call, which also wakes a waiting worker. */
+enum { MK_SMALL_NEWS = 4096 };
+bool mk_stores_keep_order(void);
+uint8_t *mk_engine_ring(mk_engine *e);
+uint32_t mk_engine_ring_size(mk_engine *e);
 void mk_engine_pause(mk_engine *e, bool paused);
 /* Ends the worker (a decode or a load under way is aborted), waits for it, frees everything. A dead
  * engine's memory is left alone, because its parked thread may still point into it. */

@@ -131,7 +131,8 @@ static bool describe(mk_engine *e) {
     }
     /* a token and its stream's end: held-back text, each byte perhaps replaced by three, and the rest */
     e->record_room = 2 * (3 * ((uint32_t) longest + MK_MAX_STOP_BYTES) + 400);
-    if ((uint64_t) e->record_room * (e->config.slots + 1) > e->ring.capacity) {
+    /* and a worker never waits for room while there are only small news: nobody would wake it */
+    if ((uint64_t) e->record_room * (e->config.slots + 1) + MK_SMALL_NEWS > e->ring.capacity) {
         failed(e, "its vocabulary has tokens too long for the event ring");
         return false;
     }
