@@ -5,6 +5,7 @@ from __future__ import annotations
 from modkit.host import Event, Mod, every, on, seconds
 
 LINGER = 5.0  # seconds that her last words stay in the bubble
+TEMPERATURE = 0.2  # so small a model is surest of its subject when it is hardly left to chance
 
 turn = 0
 
@@ -14,7 +15,8 @@ async def answer(mod: Mod, event: Event) -> None:
     global turn
     turn += 1
     mine = turn
-    reply = mod.npc("sable").say(event.text, facts=event.get("facts", ()), **event.get("options", {}))
+    options = {"temperature": TEMPERATURE, **event.get("options", {})}
+    reply = mod.npc("sable").say(event.text, facts=event.get("facts", ()), **options)
     mod.emit("subtitle", speaker="Sable", text="", reply=reply)  # an empty bubble: she thinks
     async for words in reply:
         if mine == turn:  # otherwise she was interrupted by a later question, and answers that one
