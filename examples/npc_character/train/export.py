@@ -8,10 +8,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
-from tokenizers import Tokenizer
-
 from model import Llama
 from tokenizer import CHAT_TEMPLATE, END, START, mark
+from tokenizers import Tokenizer
 
 
 def vocabulary(tokenizer: Tokenizer) -> tuple[list[str], list[int], list[str]]:

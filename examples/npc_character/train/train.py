@@ -12,10 +12,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 import export
 import tokenizer
+import torch
 from corpus import Corpus
 from model import Llama, Shape
 from trainer import Plan, fit

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from corpus import Corpus
 from model import Llama, Shape
 from tokenizer import Codec
+from torch import Tensor
+from torch.nn import functional as F
 
 log = logging.getLogger("sable.train")
 
