@@ -16,14 +16,14 @@ from modkit.persona.readers.source import DumpFile
 _MAX_BYTES = 16 * 1024 * 1024
 
 _ENTRY = re.compile(r"\{\s*(\d{1,9})\s*\}\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-_LINE = re.compile(r"(?m)^\s*\{\d{1,9}\}\{[^{}\n]*\}\{")
+_LINE = re.compile(r"(?m)^[ \t]*\{\d{1,9}\}\{[^{}\n]*\}\{")
 _SCRIPT_NAME = re.compile(r"\b(\w{2,16})\.(?:int|ssl)\b", re.IGNORECASE)
 _CALL = re.compile(
     r"\b(?:(reply|gsay_reply|nmessage|gmessage|bmessage|gsay_message)|([ngb](?:low)?option|giq_option|gsay_option))"
     r"\s*\(([^()\n]{0,200})",
     re.IGNORECASE,
 )
-_PROCEDURE = re.compile(r"(?mi)^\s*procedure\s+\w+")
+_PROCEDURE = re.compile(r"(?mi)^[ \t]*procedure[ \t]+\w+")
 _SSL_CALL = re.compile(
     r"(?i)\b(?:reply|noption|goption|boption|gsay_reply|giq_option|start_gdialog|script_overrides)\b"
 )
