@@ -19,7 +19,7 @@ _LOOSE_PAIR = re.compile(r'\s*"([^"]*)"\s+"(.*)"\s*$')  # a quotation mark insid
 _OPEN_PAIR = re.compile(r'\s*"([^"]*)"\s+"(.*)$')  # goes on in the next line
 _GOES_ON = 20  # lines
 
-_TOKENS = re.compile(r'(?mi)^\s*"?tokens"?\s*(?:\{|$)')
+_TOKENS = re.compile(r'(?mi)^[ \t]*"?tokens"?\s*(?:\{|$)')
 _LANG = re.compile(r'(?i)\A\s*(?://[^\n]*\n\s*)*"?lang"?\s*(?:\{|\n)')
 
 _SPEAKER = re.compile(r"\s*(?:<[^<>]*>\s*)*?<b>\s*([^<>:]{1,60}?)\s*:\s*<b>\s*:?", re.IGNORECASE)
