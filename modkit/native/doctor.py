@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from modkit.errors import LibraryError
 from modkit.native.library import load
+from modkit.native.settings import default_threads
 
 __all__ = ["Finding", "report"]
 
@@ -35,8 +36,6 @@ def report(library: str | os.PathLike[str] | None = None) -> list[Finding]:
 
 
 def _library(path: str | os.PathLike[str] | None) -> list[Finding]:
-    from modkit.native.settings import default_threads
-
     try:
         found = load(path)
     except LibraryError as error:

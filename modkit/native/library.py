@@ -166,9 +166,8 @@ class Library:
     def set_terminate(self) -> Any:
         """std::set_terminate of the C++ runtime behind the library as a core `void *`, or NULL."""
         try:
-            runtime = ffi.dlopen(str(self.path), ffi.RTLD_NOW | ffi.RTLD_LOCAL)
-            address = int(ffi.cast("uintptr_t", ffi.addressof(runtime, "_ZSt13set_terminatePFvvE")))
-        except (OSError, AttributeError, ffi.error):
+            address = int(ffi.cast("uintptr_t", ffi.addressof(self.raw, "_ZSt13set_terminatePFvvE")))
+        except (AttributeError, ffi.error):
             return core_ffi.NULL
         return core_ffi.cast("void *", address)
 

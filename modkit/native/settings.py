@@ -11,7 +11,6 @@ from typing import Any
 
 from modkit.errors import ModelError, OptionError
 from modkit.native._core import ffi as core_ffi
-from modkit.native._core import lib as core
 from modkit.native.library import Library, load
 from modkit.native.worker import MAX_WAITING, Worker
 
@@ -144,6 +143,3 @@ def _fill_params(config: Any, settings: Settings, library: Library) -> None:
     config.at_progress_data = layout.offset("model", "progress_callback_user_data")
     config.at_abort = layout.offset("context", "abort_callback")
     config.at_abort_data = layout.offset("context", "abort_callback_data")
-
-
-assert core.MK_LOADING == 0  # state_changed() begins from it

@@ -59,7 +59,7 @@ class Worker:
         self.states: Sequence[int] = view[at : at + 4].cast("B").cast("I")
         self._progress = view[at + 4 : at + 8].cast("B").cast("f")
         self.seen = 0
-        self.seen_state = 0
+        self.seen_state = core.MK_LOADING
         self._buffer = bytearray(DRAIN_BYTES)
         self._c_buffer = ffi.from_buffer(self._buffer)
         self._view = memoryview(self._buffer)

@@ -9,7 +9,7 @@ A format of your own is one function: see `reader`.
 
 from __future__ import annotations
 
-from modkit.persona.readers import (
+from modkit.persona.readers import (  # noqa: F401  imported because each registers itself
     articy,
     captions,
     cdda,
@@ -52,34 +52,3 @@ __all__ = [
     "best_reader",
     "reader",
 ]
-
-# imported because each registers itself
-del (
-    articy,
-    captions,
-    cdda,
-    creationkit,
-    cyberpunk,
-    fallout,
-    gettext,
-    godot_dialogue,
-    ink,
-    ink_json,
-    jsonl,
-    larian,
-    minecraft,
-    morrowind,
-    rpgmaker,
-    rpy,
-    sillytavern,
-    stardew,
-    table,
-    transcript,
-    twee,
-    unity_dialogue,
-    weidu,
-    wesnoth,
-    witcher,
-    xtranslator,
-    yarn,
-)
