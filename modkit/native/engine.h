@@ -40,6 +40,7 @@ typedef struct mk_slot {
     void *sampler;
     mk_text text;
     int32_t n_generated;
+    int32_t n_batch; /* how many of its tokens are in the batch, together and in order */
     int32_t output; /* index of its logits in the batch, -1 when it has none */
     double first_token;
     uint64_t last_used;
@@ -100,6 +101,11 @@ void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *));
 void mk_job_free(mk_job *job);
 void mk_library_enter(mk_engine *e);
 void mk_library_leave(mk_engine *e);
+
+/* request.c: the prompt's tokens in a block that the caller frees, NULL with *n = 0 when it cannot be
+ * tokenised; the samplers, freed with llama_sampler_free, NULL when there are none to be had */
+int32_t *mk_tokenise(mk_engine *e, const mk_job *job, int32_t *n);
+void *mk_sampler_new(mk_engine *e, const mk_request *ask);
 
 /* worker.c: returns when the engine closes */
 void mk_worker_loop(mk_engine *e);

@@ -128,102 +128,7 @@ static void take_commands(mk_engine *e) {
     }
 }
 
-/* ---- from a request to tokens in a slot ---- */
-
-/* Tokenises one segment behind the n tokens in `out`; returns the new count, or -1.
- * SentencePiece vocabularies put a space before whatever a call begins with; inside a prompt that
- * space would be one too many, so a segment is tokenised behind a newline that is taken off again. */
-static int32_t tokenise_segment(mk_engine *e, const mk_segment *s, int32_t *out, int32_t n, int32_t room, bool bos) {
-    bool special = s->kind == MK_TEMPLATE;
-    int32_t newline[8], got, n_newline;
-    char *joined;
-    if (e->info.vocab_type != 1 || n == 0 || s->length == 0) {
-        got = e->table.llama_tokenize(e->vocab, s->data, s->length, out + n, room - n, bos, special);
-        return got < 0 ? -1 : n + got;
-    }
-    n_newline = e->table.llama_tokenize(e->vocab, "\n", 1, newline, 8, false, false);
-    joined = malloc((size_t) s->length + 1);
-    if (joined == NULL || n_newline < 0) {
-        free(joined);
-        return -1;
-    }
-    joined[0] = '\n';
-    memcpy(joined + 1, s->data, (size_t) s->length);
-    got = e->table.llama_tokenize(e->vocab, joined, s->length + 1, out + n, room - n, false, special);
-    free(joined);
-    if (got < n_newline || memcmp(out + n, newline, (size_t) n_newline * sizeof *newline) != 0) {
-        got = e->table.llama_tokenize(e->vocab, s->data, s->length, out + n, room - n, false, special);
-        return got < 0 ? -1 : n + got;
-    }
-    memmove(out + n, out + n + n_newline, (size_t) (got - n_newline) * sizeof *out);
-    return n + got - n_newline;
-}
-
-/* The prompt's tokens in a block that the caller frees; NULL with *n = 0 when it cannot be tokenised. */
-static int32_t *tokenise(mk_engine *e, const mk_job *job, int32_t *n) {
-    size_t room = 16;
-    int32_t *tokens;
-    bool bos = job->ask.add_bos && e->info.add_bos;
-    for (int32_t i = 0; i < job->ask.n_segments; i++) {
-        room += (size_t) job->segments[i].length + 8; /* a token is at least one byte */
-    }
-    *n = 0;
-    tokens = room < INT32_MAX ? malloc(room * sizeof *tokens) : NULL;
-    if (tokens == NULL) {
-        return NULL;
-    }
-    for (int32_t i = 0; i < job->ask.n_segments && *n >= 0; i++) {
-        const mk_segment *s = &job->segments[i];
-        if (s->kind == MK_TOKENS) {
-            const int32_t *ids = s->data;
-            for (int32_t k = 0; k < s->length; k++) {
-                if (ids[k] < 0 || ids[k] >= e->info.n_vocab) {
-                    *n = -1;
-                    break;
-                }
-                tokens[(*n)++] = ids[k];
-            }
-        } else {
-            *n = tokenise_segment(e, s, tokens, *n, (int32_t) room, bos && i == 0);
-        }
-    }
-    if (*n <= 0) {
-        *n = 0;
-        free(tokens);
-        return NULL;
-    }
-    return tokens;
-}
-
-static void *sampler_new(mk_engine *e, const mk_request *ask) {
-    const mk_table *t = &e->table;
-    void *chain = t->llama_sampler_chain_init((mk_chain_params){true});
-    if (chain == NULL) {
-        return NULL;
-    }
-    if (ask->repeat_last_n != 0
-        && (ask->repeat_penalty != 1.0f || ask->frequency_penalty != 0.0f || ask->presence_penalty != 0.0f)) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_penalties(e->info.n_vocab, ask->repeat_last_n,
-                                                                          ask->repeat_penalty, ask->frequency_penalty,
-                                                                          ask->presence_penalty));
-    }
-    if (ask->temperature <= 0) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_greedy());
-        return chain;
-    }
-    if (ask->top_k > 0) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_top_k(ask->top_k));
-    }
-    if (ask->top_p < 1) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_top_p(ask->top_p, 1));
-    }
-    if (ask->min_p > 0) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_min_p(ask->min_p, 1));
-    }
-    t->llama_sampler_chain_add(chain, t->llama_sampler_init_temp(ask->temperature));
-    t->llama_sampler_chain_add(chain, t->llama_sampler_init_dist(ask->seed));
-    return chain;
-}
+/* ---- from a request to a slot ---- */
 
 static int32_t common_prefix(const mk_slot *slot, const int32_t *tokens, int32_t n) {
     int32_t i = 0;
@@ -276,7 +181,7 @@ static void begin(mk_engine *e, mk_job *job, int32_t *tokens, int32_t n) {
     slot->n_generated = 0;
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
-    slot->sampler = sampler_new(e, &job->ask);
+    slot->sampler = mk_sampler_new(e, &job->ask);
     if (slot->sampler == NULL || mk_text_room(&slot->text, 64) == NULL) {
         slot_fail(e, slot, MK_CODE_MEMORY, "no memory for the sampler");
         return;
@@ -305,7 +210,7 @@ static void start_waiting(mk_engine *e) {
             e->waiting_last = NULL;
         }
         atomic_fetch_sub(&e->n_waiting, 1);
-        tokens = tokenise(e, job, &n);
+        tokens = mk_tokenise(e, job, &n);
         begin(e, job, tokens, n);
         free(tokens);
     }
@@ -315,6 +220,7 @@ static void start_waiting(mk_engine *e) {
 
 static void batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
     mk_batch *b = &e->batch;
+    slot->n_batch = n;
     for (int32_t i = 0; i < n; i++) {
         int32_t at = b->n_tokens++;
         b->token[at] = slot->tokens[slot->n_done + i];
@@ -342,6 +248,7 @@ static int32_t batch_fill(mk_engine *e) {
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
         slot->output = -1;
+        slot->n_batch = 0;
         if (slot->job == NULL) {
             continue;
         }
@@ -388,20 +295,11 @@ static void learn(mk_engine *e, double seconds, int32_t n) {
     e->seconds_per_token = e->seconds_per_token > 0 ? 0.7 * e->seconds_per_token + 0.3 * sample : sample;
 }
 
-/* How many tokens of the slot are in the batch; they lie together, in order. */
-static int32_t in_batch(const mk_engine *e, const mk_slot *slot) {
-    int32_t n = 0;
-    for (int32_t i = 0; slot->job != NULL && i < e->batch.n_tokens; i++) {
-        n += e->batch.seq_id[i][0] == slot->seq;
-    }
-    return n;
-}
-
 static void decode_failed(mk_engine *e, int32_t result) {
     char reason[300];
     if (result == 2 && mk_on_abort_decode(e)) { /* on request: what was decoded is taken back, the loop comes again */
         for (uint32_t i = 0; i < e->config.slots; i++) {
-            if (in_batch(e, &e->slots[i]) > 0) {
+            if (e->slots[i].n_batch > 0) {
                 slot_truncate(e, &e->slots[i], e->slots[i].n_done);
             }
         }
@@ -409,7 +307,7 @@ static void decode_failed(mk_engine *e, int32_t result) {
     }
     snprintf(reason, sizeof reason, "llama_decode failed with code %d%s%s", result, e->last_error[0] ? ": " : "", e->last_error);
     for (uint32_t i = 0; i < e->config.slots; i++) {
-        if (in_batch(e, &e->slots[i]) > 0) {
+        if (e->slots[i].n_batch > 0) {
             slot_fail(e, &e->slots[i], MK_CODE_DECODE, reason);
         }
     }
@@ -482,7 +380,7 @@ static void step(mk_engine *e) {
     mk_count(&e->shared.decoded, (uint64_t) e->batch.n_tokens);
     mk_count(&e->shared.steps, 1);
     for (uint32_t i = 0; i < e->config.slots; i++) {
-        e->slots[i].n_done += in_batch(e, &e->slots[i]);
+        e->slots[i].n_done += e->slots[i].n_batch;
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (e->slots[i].job != NULL && e->slots[i].output >= 0) {

@@ -19,7 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
-SHARED = [NATIVE / f"{name}.c" for name in ("core", "worker", "load", "text", "gguf")] + [
+SHARED = [NATIVE / f"{name}.c" for name in ("core", "worker", "request", "load", "text", "gguf")] + [
     HERE / "fake_llama.c",
     HERE / "harness.c",
 ]
