@@ -13,7 +13,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-SOURCES = ("core.c", "worker.c", "request.c", "load.c", "text.c", "gguf.c")
+SOURCES = ("core.c", "worker.c", "request.c", "schedule.c", "cache.c", "speak.c", "load.c", "text.c", "gguf.c")
 
 
 def _flags() -> list[str]:

@@ -107,6 +107,25 @@ void mk_library_leave(mk_engine *e);
 int32_t *mk_tokenise(mk_engine *e, const mk_job *job, int32_t *n);
 void *mk_sampler_new(mk_engine *e, const mk_request *ask);
 
+/* cache.c */
+void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);
+mk_slot *mk_best_slot(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *prefix);
+
+/* schedule.c: fills the batch and returns how many prefill tokens are in it; learns what a token of
+ * prefill costs */
+int32_t mk_batch_fill(mk_engine *e);
+void mk_learn(mk_engine *e, double seconds, int32_t n);
+
+/* speak.c: every record of a stream. finish and fail end the slot's stream and keep, or drop, its cache */
+void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached);
+void mk_event_error(mk_engine *e, uint64_t id, uint32_t code, const char *reason);
+void mk_event_done(mk_engine *e, const mk_job *job, int finish, int32_t generated, double first_token,
+                   const char *text, size_t size);
+void mk_slot_release(mk_engine *e, mk_slot *slot);
+void mk_slot_finish(mk_engine *e, mk_slot *slot, int finish);
+void mk_slot_fail(mk_engine *e, mk_slot *slot, uint32_t code, const char *reason);
+void mk_speak(mk_engine *e, mk_slot *slot);
+
 /* worker.c: returns when the engine closes */
 void mk_worker_loop(mk_engine *e);
 

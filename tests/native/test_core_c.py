@@ -19,10 +19,8 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
-SHARED = [NATIVE / f"{name}.c" for name in ("core", "worker", "request", "load", "text", "gguf")] + [
-    HERE / "fake_llama.c",
-    HERE / "harness.c",
-]
+PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf")
+SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
 FLAGS = {
     "plain": ["-O2", "-Wall", "-Wextra", "-Werror"],
