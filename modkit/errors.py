@@ -12,6 +12,7 @@ ModkitError                 the root; catch this to catch them all
 ├─ StreamTimeout            `Stream.result(timeout)` ran out of time (also a TimeoutError)
 ├─ TemplateError            the chat template is broken or asks for something unsafe
 ├─ OptionError              an argument is out of range or of the wrong type (also a ValueError)
+├─ GrammarError             a grammar, schema or pattern is wrong or cannot be expressed (also a ValueError)
 ├─ DumpError                a dialogue dump could not be read
 ├─ PersonaError             a .persona file is missing, damaged, or from another version
 ├─ SaveError                a save file is damaged, from another version, or cannot be written
@@ -29,6 +30,7 @@ __all__ = [
     "EngineClosed",
     "EngineDied",
     "EngineError",
+    "GrammarError",
     "LibraryError",
     "ModError",
     "ModelError",
@@ -89,6 +91,19 @@ class TemplateError(ModkitError):
 
 class OptionError(ModkitError, ValueError):
     """An argument is out of range or of the wrong type."""
+
+
+class GrammarError(ModkitError, ValueError):
+    """A grammar, a schema or a pattern is wrong, or asks for what no grammar can express.
+
+    `line` and `column` count from 1 and are None where there is no text to point into; `rule` is the rule's name.
+    """
+
+    def __init__(
+        self, message: str, *, line: int | None = None, column: int | None = None, rule: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.line, self.column, self.rule = line, column, rule
 
 
 class DumpError(ModkitError):
