@@ -116,7 +116,7 @@ def run_shared(
     c = ffi.dlopen(str(shared))
     addresses: list[Any] = []
     while (name := c.plain_name(len(addresses))) != ffi.NULL:
-        found = library.ffi.addressof(library.raw, ffi.string(name).decode())
+        found = getattr(library.raw, ffi.string(name).decode())
         addresses.append(ffi.cast("void *", int(library.ffi.cast("uintptr_t", found))))
     out = ffi.new("result *")
     code = c.plain_loop(

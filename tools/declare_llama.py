@@ -19,7 +19,7 @@ from pathlib import Path
 GGML = re.compile(
     r"ggml_(backend_\w+|threadpool_\w+|cpu_(has|get)_\w+|cpu_init|version|commit|set_abort_callback|abort|log_[sg]et"
     r"|time_\w+|type_name|type_size|blck_size|row_size|is_quantized|quantize_\w+|numa_init|is_numa|nbytes"
-    r"|nelements|get_name|status_to_string|ftype_to_ggml_type|fp16_to_fp32\w*|fp32_to_fp16\w*)$"
+    r"|opt_(dataset_\w+|result_\w+|get_\w+_params)|nelements|get_name|status_to_string|ftype_to_ggml_type|fp16_to_fp32\w*|fp32_to_fp16\w*)$"
 )
 BY_VALUE = re.compile(r"struct (llama_model_params|llama_context_params)(?= +(params|llama_))")
 
@@ -45,7 +45,7 @@ def clean(declaration: str) -> str:
 
 def wanted(declaration: str) -> str | None:
     """The declaration as it goes into the file, or None."""
-    if not re.search(r"\b(llama|ggml|gguf)_", declaration) or "ggml_opt" in declaration:
+    if not re.search(r"\b(llama|ggml|gguf)_", declaration):
         return None
     if re.match(r"(typedef|struct \w+ ?[{;]|enum \w+ ?[{;]|union)", declaration):
         if "sizeof" in declaration:  # arrays sized by an expression: opaque is enough

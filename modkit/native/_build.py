@@ -13,7 +13,10 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-SOURCES = ("core.c", "worker.c", "request.c", "schedule.c", "cache.c", "speak.c", "load.c", "text.c", "gguf.c")
+SOURCES = (
+    *("core.c", "worker.c", "request.c", "schedule.c", "cache.c", "speak.c", "load.c", "text.c", "gguf.c"),
+    "tools.c",
+)
 
 
 def _flags() -> list[str]:
@@ -31,6 +34,7 @@ core.set_source(
     depends=[f"modkit/native/{path.name}" for path in sorted(HERE.glob("*.h"))],
     include_dirs=["modkit/native"],
     extra_compile_args=_flags(),
+    libraries=["dl"] if sys.platform.startswith("linux") else [],
     py_limited_api=True,
 )
 

@@ -21,6 +21,7 @@ from modkit.native._core import ffi as core_ffi
 from modkit.native._core import lib as core
 from modkit.native._llama import ffi
 from modkit.native.find import Candidate, candidates
+from modkit.native.raw import Raw
 
 __all__ = ["SUPPORTED", "Device", "Library", "load"]
 
@@ -75,11 +76,11 @@ class Library:
         self.raw.llama_backend_init()
         self._load_backends()
 
-    def _open(self) -> Any:
+    def _open(self) -> Raw:
         if sys.platform == "win32":
             os.add_dll_directory(str(self.path.parent))
         try:
-            return ffi.dlopen(str(self.path), ffi.RTLD_NOW | ffi.RTLD_LOCAL)
+            return Raw(self.path)
         except OSError as error:
             raise LibraryError(f"{self.path} ({self.origin}) cannot be loaded: {error}") from None
 
@@ -88,8 +89,8 @@ class Library:
 
     def _address(self, name: str) -> int:
         try:
-            return int(ffi.cast("uintptr_t", ffi.addressof(self.raw, name)))
-        except (AttributeError, ffi.error):
+            return int(ffi.cast("uintptr_t", getattr(self.raw, name)))
+        except AttributeError:
             raise LibraryError(
                 f"{self.path.name} ({self.origin}) has no {name}: it is no llama.cpp, or one before 0.5;"
                 " install xllamacpp, or point MODKIT_LLAMA at a newer one"
@@ -166,7 +167,7 @@ class Library:
     def set_terminate(self) -> Any:
         """std::set_terminate of the C++ runtime behind the library as a core `void *`, or NULL."""
         try:
-            address = int(ffi.cast("uintptr_t", ffi.addressof(self.raw, "_ZSt13set_terminatePFvvE")))
+            address = int(ffi.cast("uintptr_t", ffi.addressof(self.raw.main, "_ZSt13set_terminatePFvvE")))
         except (AttributeError, ffi.error):
             return core_ffi.NULL
         return core_ffi.cast("void *", address)

@@ -19,7 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
-PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf")
+PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools")
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
 FLAGS = {
