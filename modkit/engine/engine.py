@@ -23,7 +23,7 @@ import msgpack
 from modkit.engine.helper import Helper
 from modkit.engine.protocol import Message
 from modkit.engine.stream import Stream
-from modkit.engine.template import ChatTemplate, Segment, check_messages
+from modkit.engine.template import ChatTemplate, Prompt, Segment, check_messages
 from modkit.errors import (
     ContextOverflow,
     EngineClosed,
@@ -56,7 +56,9 @@ class Engine:
     that can be spoken in at once. threads: CPU threads to compute with (None: half the cores, so that
     the game keeps the other half). gpu_layers: how many layers go to the GPU: a number, "all", or
     "auto" (all when there is a GPU and no budget). vram_budget: bytes or "4GiB"; "auto" then takes as
-    many layers as fit. library: a llama.cpp file or folder (None: see modkit.native.find).
+    many layers as fit. cache_ram: memory for conversations that have no slot at the moment, bytes or "256MiB"
+    (the default; 0 or None for none): they come back without being computed again. library: a llama.cpp
+    file or folder (None: see modkit.native.find).
 
     Returns at once; the file is read on the worker. Raises LibraryError or OptionError; what is wrong
     with the file comes out of tick() as ModelError.
@@ -71,6 +73,7 @@ class Engine:
         gpu_layers: int | str = "auto",
         vram_budget: int | str | None = None,
         *,
+        cache_ram: int | str | None = "256MiB",
         library: str | os.PathLike[str] | None = None,
         chat_template: str | None = None,
     ) -> None:
@@ -90,7 +93,7 @@ class Engine:
         self._failure: ModkitError | None = None
         self._raised = False
         self._closed = True  # until there is a worker to close
-        settings = Settings(context, slots, threads, gpu_layers, vram_budget)
+        settings = Settings(context, slots, threads, gpu_layers, vram_budget, cache_ram)
         self._worker: Worker = configure(self.path, settings, library, llama_log.getEffectiveLevel())
         self.library = self._worker.library
         self._closed = False
@@ -259,8 +262,7 @@ class Engine:
         if self._worker.info is None and not self._own_template:
             self._early.append((stream, checked, chosen))
         else:
-            segments = self._template.render(checked)
-            self._submit_segments(stream, segments, chosen)
+            self._submit_prompt(stream, self._template.prompt(checked), chosen)
         return stream
 
     def background(self, function: Callable[[], None]) -> None:
@@ -272,7 +274,7 @@ class Engine:
         try:
             made = check_messages(messages())
             known = self._worker.info is not None or self._own_template
-            segments = self._template.render(made) if known else None
+            rendered = self._template.prompt(made) if known else None
         except ModkitError as error:
             failure = error
             self._prepared.append(lambda: stream._end("error", failure))
@@ -288,34 +290,34 @@ class Engine:
                 return
             if self._failure is not None or self._closed:
                 stream._end("error", self._failure or EngineClosed("the engine is closed"))
-            elif segments is None:
+            elif rendered is None:
                 if self._worker.info is None:
                     self._early.append((stream, made, options))
                 else:
                     self._submit_chat(stream, made, options)
             else:
-                self._submit_or_end(stream, segments, options)
+                self._submit_or_end(stream, rendered, options)
 
         self._prepared.append(submit)
 
     def _submit_chat(self, stream: Stream, messages: Sequence[Message], options: Options) -> None:
         try:
-            segments = self._template.render(messages)
+            rendered = self._template.prompt(messages)
         except ModkitError as error:
             stream._end("error", error)
             return
-        self._submit_or_end(stream, segments, options)
+        self._submit_or_end(stream, rendered, options)
 
-    def _submit_or_end(self, stream: Stream, segments: list[Segment], options: Options) -> None:
+    def _submit_or_end(self, stream: Stream, prompt: Prompt, options: Options) -> None:
         try:
-            self._submit_segments(stream, segments, options)
+            self._submit_prompt(stream, prompt, options)
         except ModkitError as error:
             stream._end("error", error)
 
-    def _submit_segments(self, stream: Stream, segments: list[Segment], options: Options) -> None:
-        first = segments[0][0] if segments else ""
+    def _submit_prompt(self, stream: Stream, prompt: Prompt, options: Options) -> None:
+        first = prompt.segments[0][0] if prompt.segments else ""
         writes_bos = bool(self._template.bos) and isinstance(first, str) and first.startswith(self._template.bos)
-        self._submit(stream, segments, options, add_bos=not writes_bos, trim_start=True)
+        self._submit(stream, prompt.segments, options, add_bos=not writes_bos, trim_start=True, turns=prompt.turns)
 
     def _new_stream(self) -> Stream:
         self._check_thread()
@@ -327,12 +329,19 @@ class Engine:
         return stream
 
     def _submit(
-        self, stream: Stream, segments: Iterable[Segment], options: Options, *, add_bos: bool, trim_start: bool
+        self,
+        stream: Stream,
+        segments: Iterable[Segment],
+        options: Options,
+        *,
+        add_bos: bool,
+        trim_start: bool,
+        turns: Sequence[int] | None = None,
     ) -> None:
         if stream._cancelled:
             stream._end("cancelled")
             return
-        self._worker.submit(stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start)
+        self._worker.submit(stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start, turns=turns)
         self._streams[stream.id] = stream
 
     def _cancel(self, stream: Stream) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modkit.errors import OptionError, TemplateError
 
 if TYPE_CHECKING:
     from modkit.engine.protocol import Message
 
-__all__ = ["CHATML", "ChatTemplate", "Segment", "check_messages"]
+__all__ = ["CHATML", "ChatTemplate", "Prompt", "Segment", "check_messages"]
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -28,6 +28,14 @@ ROLES = ("system", "user", "assistant", "tool")
 
 # (what, is it the template's own): text, or token ids for a reply that is known by its tokens
 Segment = tuple["str | tuple[int, ...]", bool]
+
+
+class Prompt(NamedTuple):
+    """A rendered conversation."""
+
+    segments: list[Segment]
+    turns: list[int]
+    """the segments with which a turn (what the player says) begins; all before the first is the persona"""
 
 
 def check_messages(messages: Sequence[Message]) -> list[Message]:
@@ -70,7 +78,11 @@ class ChatTemplate:
             raise TemplateError(f"the model's chat template is broken: {error}") from None
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        """Segments of the whole prompt, up to where the assistant speaks.
+        """The segments of prompt()."""
+        return self.prompt(messages).segments
+
+    def prompt(self, messages: Sequence[Message]) -> Prompt:
+        """The whole prompt, up to where the assistant speaks.
 
         Raises OptionError for bad messages, TemplateError when the template refuses or breaks them.
         """
@@ -115,8 +127,9 @@ def _no_clock(format: str) -> str:
     return ""
 
 
-def _cut(text: str, key: str, messages: Sequence[Message]) -> list[Segment]:
+def _cut(text: str, key: str, messages: Sequence[Message]) -> Prompt:
     segments: list[Segment] = []
+    turns: list[int] = []
     for index, part in enumerate(text.split(f"\ue000{key}:")):
         number, mark, rest = part.partition("\ue001") if index else ("", "", part)
         if index:
@@ -125,6 +138,8 @@ def _cut(text: str, key: str, messages: Sequence[Message]) -> list[Segment]:
             message = messages[int(number)]
             tokens = message.get("tokens")
             content: str | tuple[int, ...] = tokens if tokens and message["role"] == "assistant" else message["content"]
+            if content and message["role"] == "user":
+                turns.append(len(segments))
             if content:
                 segments.append((content, False))
         if "\ue000" in rest:
@@ -133,4 +148,4 @@ def _cut(text: str, key: str, messages: Sequence[Message]) -> list[Segment]:
             segments.append((rest, True))
     if f"\ue000{key}:{len(messages) - 1}\ue001" not in text:
         raise TemplateError("the model's chat template leaves out the last message")
-    return segments
+    return Prompt(segments, turns)

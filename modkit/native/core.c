@@ -209,7 +209,8 @@ static size_t aligned(size_t n) {
 
 static mk_job *job_new(const mk_request *ask) {
     size_t size = aligned(sizeof(mk_job)) + aligned((size_t) ask->n_segments * sizeof(mk_segment))
-                  + aligned((size_t) ask->n_stops * sizeof(mk_stop));
+                  + aligned((size_t) ask->n_stops * sizeof(mk_stop))
+                  + aligned((size_t) ask->n_segments * sizeof(int32_t));
     size_t at = size;
     mk_job *job;
     for (int32_t i = 0; i < ask->n_segments; i++) {
@@ -226,13 +227,14 @@ static mk_job *job_new(const mk_request *ask) {
     job->ask = *ask;
     job->segments = (mk_segment *) ((char *) job + aligned(sizeof(mk_job)));
     job->stops = (mk_stop *) ((char *) job->segments + aligned((size_t) ask->n_segments * sizeof(mk_segment)));
+    job->turns = (int32_t *) ((char *) job->stops + aligned((size_t) ask->n_stops * sizeof(mk_stop)));
     for (int32_t i = 0; i < ask->n_segments; i++) {
         const mk_segment *s = &ask->segments[i];
         size_t n = (size_t) s->length * (s->kind == MK_TOKENS ? 4 : 1);
         if (n > 0) {
             memcpy((char *) job + at, s->data, n);
         }
-        job->segments[i] = (mk_segment){(char *) job + at, s->length, s->kind};
+        job->segments[i] = (mk_segment){(char *) job + at, s->length, s->kind, s->turn};
         at += aligned(n);
     }
     for (int32_t i = 0; i < ask->n_stops; i++) {

@@ -74,6 +74,13 @@ typedef struct mk_chain_params {
     X(int32_t, llama_decode, (void *, mk_batch))                                                                       \
     X(bool, llama_memory_seq_rm, (void *, int32_t, int32_t, int32_t))                                                  \
     X(void, llama_memory_clear, (void *, bool))                                                                        \
+    X(int32_t, llama_memory_seq_pos_min, (void *, int32_t))                                                            \
+    X(size_t, llama_state_seq_get_size, (void *, int32_t))                                                             \
+    X(size_t, llama_state_seq_get_data, (void *, uint8_t *, size_t, int32_t))                                          \
+    X(size_t, llama_state_seq_set_data, (void *, const uint8_t *, size_t, int32_t))                                    \
+    X(bool, llama_model_is_recurrent, (const void *) )                                                                 \
+    X(bool, llama_model_is_hybrid, (const void *) )                                                                    \
+    X(int32_t, llama_model_n_swa, (const void *) )                                                                     \
     X(void *, llama_sampler_chain_init, (mk_chain_params))                                                             \
     X(void, llama_sampler_chain_add, (void *, void *) )                                                                \
     X(void *, llama_sampler_init_greedy, (void) )                                                                      \
@@ -154,6 +161,7 @@ typedef struct mk_config {
     double slice_seconds_alone; /* and while nobody does; such a decode is aborted by a cancel */
     int log_level;              /* lowest ggml level to hand on: 1 debug … 4 error; 5 none */
     uint64_t vram_budget;       /* bytes; 0 for none */
+    uint64_t cache_bytes;       /* of memory for sequences that have no slot at the moment; 0 for none */
     /* Where these fields lie in the blobs, in bytes: the worker fills them in. */
     int32_t at_gpu_layers, at_progress, at_progress_data, at_abort, at_abort_data;
     /* std::set_terminate of the C++ runtime behind the library, or NULL: a C++ exception that leaves
@@ -168,6 +176,7 @@ typedef struct mk_segment {
     const void *data; /* UTF-8 bytes, or int32 token ids */
     int32_t length;   /* bytes, or tokens */
     int32_t kind;
+    bool turn;        /* a turn of the conversation begins here: all before the first one is the persona */
 } mk_segment;
 
 typedef struct mk_request {
@@ -177,6 +186,8 @@ typedef struct mk_request {
     const mk_segment *stops; /* MK_TEXT */
     int32_t n_stops;
     int32_t max_tokens;
+    int32_t n_pin;   /* tokens of the prompt that are the persona; -1: as many as come before the first turn */
+    bool keep;       /* a conversation: its sequence is worth memory until the next turn */
     bool add_bos;    /* begin with the tokens that the vocabulary asks for (BOS) */
     bool trim_start; /* drop white space at the beginning of the reply */
     float temperature, top_p, min_p; /* temperature <= 0: greedy */

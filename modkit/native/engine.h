@@ -21,6 +21,8 @@ typedef struct mk_job {
     mk_segment *segments;
     mk_stop *stops;
     double submitted;
+    int32_t *turns; /* where in the prompt's tokens each turn begins; room for n_segments, filled by mk_tokenise */
+    int32_t n_turns;
 } mk_job;
 
 typedef struct mk_command {
@@ -44,7 +46,27 @@ typedef struct mk_slot {
     int32_t output; /* index of its logits in the batch, -1 when it has none */
     double first_token;
     uint64_t last_used;
+    int32_t pin;  /* tokens at its beginning that are the persona */
+    bool keep;    /* its cache belongs to a conversation, which may go on */
+    bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
 } mk_slot;
+
+/* A sequence's state without a slot: what it holds, and llama.cpp's bytes. In a list, the one used last first.
+ * Owner: the worker. */
+typedef struct mk_saved {
+    struct mk_saved *newer, *older;
+    int32_t *tokens;
+    int32_t n;
+    bool persona; /* kept at a beginning that many share; else one conversation's latest */
+    uint8_t *bytes;
+    size_t size;
+} mk_saved;
+
+typedef struct mk_store {
+    mk_saved *newest, *oldest;
+    uint64_t used; /* bytes, tokens included */
+    uint32_t n;
+} mk_store;
 
 struct mk_engine {
     /* written before the worker starts */
@@ -76,6 +98,9 @@ struct mk_engine {
     mk_job *waiting, *waiting_last;
     double seconds_per_token; /* of prefill, learned; 0 before the first */
     uint64_t clock;           /* for last_used */
+    bool whole_only;          /* a recurrent model: a sequence goes on from its end or not at all */
+    bool whole_states;        /* and so does a stored one, because the model forgets what is far behind (SWA) */
+    mk_store store;
     uint32_t record_room;     /* the most ring space that one slot's step can take */
     char last_error[200];     /* the first complaint (level error) of llama.cpp in the load or decode under way */
 };
@@ -104,12 +129,25 @@ void mk_library_leave(mk_engine *e);
 
 /* request.c: the prompt's tokens in a block that the caller frees, NULL with *n = 0 when it cannot be
  * tokenised; the samplers, freed with llama_sampler_free, NULL when there are none to be had */
-int32_t *mk_tokenise(mk_engine *e, const mk_job *job, int32_t *n);
+int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n);
 void *mk_sampler_new(mk_engine *e, const mk_request *ask);
 
 /* cache.c */
 void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);
-mk_slot *mk_best_slot(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *prefix);
+mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n);
+int32_t mk_prefill_left(const mk_slot *slot);
+void mk_slot_pin(mk_engine *e, mk_slot *slot);
+void mk_slot_prefilled(mk_engine *e, mk_slot *slot);
+
+/* store.c: sequences that have no slot */
+void mk_store_save(mk_engine *e, mk_slot *slot, bool persona);
+mk_saved *mk_store_find(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *usable);
+bool mk_store_has(const mk_engine *e, const int32_t *tokens, int32_t n, bool exactly);
+void mk_store_take(mk_engine *e, mk_saved *state);
+void mk_store_put(mk_engine *e, mk_saved *state);
+void mk_saved_free(mk_saved *state);
+void mk_store_free(mk_engine *e);
+int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b);
 
 /* schedule.c: fills the batch and returns how many prefill tokens are in it; learns what a token of
  * prefill costs */

@@ -74,6 +74,8 @@ static bool make_context(mk_engine *e) {
     }
     e->memory = e->table.llama_get_memory(e->context);
     e->vocab = e->table.llama_model_get_vocab(e->model);
+    e->whole_only = e->table.llama_model_is_recurrent(e->model) || e->table.llama_model_is_hybrid(e->model);
+    e->whole_states = e->whole_only || e->table.llama_model_n_swa(e->model) > 0;
     e->batch_room = (int32_t) e->table.llama_n_batch(e->context);
     if (e->batch_room < (int32_t) e->config.slots) { /* a batch has a place for each slot's next token */
         snprintf(reason, sizeof reason, "a batch of %d tokens is too small for %u slots", e->batch_room, e->config.slots);
@@ -177,6 +179,7 @@ static void give_back(mk_engine *e) {
     if (b->seq_id != NULL) {
         free(b->seq_id[0]);
     }
+    mk_store_free(e);
     free(b->token);
     free(b->pos);
     free(b->n_seq_id);

@@ -35,20 +35,23 @@ static int32_t tokenise_segment(mk_engine *e, const mk_segment *s, int32_t *out,
 }
 
 /* The prompt's tokens in a block that the caller frees; NULL with *n = 0 when it cannot be tokenised. */
-int32_t *mk_tokenise(mk_engine *e, const mk_job *job, int32_t *n) {
+int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n) {
     size_t room = 16;
     int32_t *tokens;
     bool bos = job->ask.add_bos && e->info.add_bos;
     for (int32_t i = 0; i < job->ask.n_segments; i++) {
         room += (size_t) job->segments[i].length + 8; /* a token is at least one byte */
     }
-    *n = 0;
+    *n = job->n_turns = 0;
     tokens = room < INT32_MAX ? malloc(room * sizeof *tokens) : NULL;
     if (tokens == NULL) {
         return NULL;
     }
     for (int32_t i = 0; i < job->ask.n_segments && *n >= 0; i++) {
         const mk_segment *s = &job->segments[i];
+        if (s->turn) {
+            job->turns[job->n_turns++] = *n;
+        }
         if (s->kind == MK_TOKENS) {
             const int32_t *ids = s->data;
             for (int32_t k = 0; k < s->length; k++) {

@@ -29,6 +29,8 @@ class Options:
     repeat_penalty      1 is off; above 1 makes repeats less likely
     frequency_penalty, presence_penalty   0 is off
     repeat_last_n       how many tokens back the penalties look
+    pin                 how many tokens at the prompt's beginning stay whatever happens, and are worth keeping for the
+                        next prompt that begins with them; None: in a chat, all before the first turn
     """
 
     max_tokens: int = 256
@@ -42,6 +44,7 @@ class Options:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repeat_last_n: int = 64
+    pin: int | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -63,6 +66,8 @@ class Options:
                 raise OptionError(f"{name}={value!r} is outside {low} to {high}")
         if self.seed is not None and (not isinstance(self.seed, int) or not 0 <= self.seed < 2**32):
             raise OptionError(f"seed={self.seed!r}: give a whole number from 0 to 4294967295, or None")
+        if self.pin is not None and (type(self.pin) is not int or not 0 <= self.pin < 2**30):
+            raise OptionError(f"pin={self.pin!r}: give a number of tokens, or None")
         self.stops()
 
     def stops(self) -> list[bytes]:

@@ -63,7 +63,7 @@ int32_t mk_batch_fill(mk_engine *e) {
         if (next == NULL) {
             break;
         }
-        n = next->n_tokens - next->n_done;
+        n = mk_prefill_left(next);
         n = n > budget ? budget : n;
         n = n > e->batch_room - e->batch.n_tokens ? e->batch_room - e->batch.n_tokens : n;
         batch_add(e, next, n);

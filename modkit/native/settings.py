@@ -69,6 +69,7 @@ class Settings:
     threads: int | None = None
     gpu_layers: int | str = "auto"
     vram_budget: int | str | None = None
+    cache_ram: int | str | None = "256MiB"
 
     def __post_init__(self) -> None:
         for name, low, high in (("context", 16, 1 << 20), ("slots", 1, 64), ("threads", 1, 512)):
@@ -79,9 +80,14 @@ class Settings:
                 raise OptionError(f"{name}={value!r}: give a whole number from {low} to {high}")
         if self.context * self.slots > 1 << 22:
             raise OptionError(f"context={self.context} in {self.slots} slots is more than {1 << 22} tokens")
+        self.cache_bytes()
         layers = self.gpu_layers
         if layers not in ("auto", "all") and (not isinstance(layers, int) or isinstance(layers, bool) or layers < 0):
             raise OptionError(f'gpu_layers={layers!r}: give a number of layers, "auto" or "all"')
+
+    def cache_bytes(self) -> int:
+        """Of memory for sequences without a slot; raises OptionError."""
+        return 0 if self.cache_ram is None or self.cache_ram == 0 else parse_bytes(self.cache_ram)
 
     def layers(self, library: Library) -> int:
         if isinstance(self.gpu_layers, int):
@@ -120,6 +126,7 @@ def configure(path: Path, settings: Settings, library_path: str | os.PathLike[st
     config.log_level = _log_level(log_level)
     if settings.vram_budget is not None and settings.gpu_layers == "auto":
         config.vram_budget = parse_bytes(settings.vram_budget)
+    config.cache_bytes = settings.cache_bytes()
     _fill_params(config, settings, library)
     config.set_terminate = library.set_terminate()
     return Worker(library, config)

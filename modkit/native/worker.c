@@ -70,7 +70,6 @@ static void take_commands(mk_engine *e) {
 
 static void begin(mk_engine *e, mk_job *job, int32_t *tokens, int32_t n) {
     char reason[160];
-    int32_t prefix = 0;
     mk_slot *slot;
     if (tokens == NULL) {
         mk_event_error(e, job->ask.id, MK_CODE_PROMPT, "the prompt is empty or cannot be tokenised with this vocabulary");
@@ -84,11 +83,11 @@ static void begin(mk_engine *e, mk_job *job, int32_t *tokens, int32_t n) {
         mk_job_free(job);
         return;
     }
-    slot = mk_best_slot(e, tokens, n, &prefix);
-    mk_slot_truncate(e, slot, prefix < n - 1 ? prefix : n - 1); /* the last token's logits are needed */
+    slot = mk_slot_take(e, tokens, n);
     memcpy(slot->tokens, tokens, (size_t) n * sizeof *tokens);
     slot->n_tokens = n;
     slot->job = job;
+    mk_slot_pin(e, slot);
     slot->n_generated = 0;
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
@@ -165,6 +164,7 @@ static void step(mk_engine *e) {
     mk_count(&e->shared.steps, 1);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].n_done += e->slots[i].n_batch;
+        mk_slot_prefilled(e, &e->slots[i]);
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (e->slots[i].job != NULL && e->slots[i].output >= 0) {

@@ -127,9 +127,19 @@ class Worker:
         return self.info
 
     def submit(
-        self, id: int, segments: Sequence[tuple[Any, bool]], options: Options, *, add_bos: bool, trim_start: bool
+        self,
+        id: int,
+        segments: Sequence[tuple[Any, bool]],
+        options: Options,
+        *,
+        add_bos: bool,
+        trim_start: bool,
+        turns: Sequence[int] | None = None,
     ) -> None:
-        """Queues a request; raises QueueFull or OptionError. Copies everything."""
+        """Queues a request; raises QueueFull or OptionError. Copies everything.
+
+        turns: the segments with which a turn of a conversation begins; None when it is not one.
+        """
         stops = options.stops()
         keep: list[Any] = []  # C sees these only during the call
         c_segments = ffi.new("mk_segment[]", max(1, len(segments)))
@@ -147,6 +157,7 @@ class Worker:
                 c_segments[i].length = len(content)
                 total += 4 * len(content)
             c_segments[i].data = block
+            c_segments[i].turn = turns is not None and i in turns
             keep.append(block)
         if total > MAX_PROMPT_BYTES:
             raise OptionError(f"the prompt has {total} bytes; at most {MAX_PROMPT_BYTES} are accepted")
@@ -161,6 +172,8 @@ class Worker:
         request.stops, request.n_stops = c_stops, len(stops)
         request.add_bos, request.trim_start = add_bos, trim_start
         request.max_tokens = options.max_tokens
+        request.n_pin = -1 if options.pin is None else options.pin
+        request.keep = turns is not None or options.pin is not None
         request.temperature, request.top_p, request.min_p = options.temperature, options.top_p, options.min_p
         request.top_k, request.seed = options.top_k, options.drawn_seed()
         request.repeat_penalty = options.repeat_penalty

@@ -19,7 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
-PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools")
+PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store")
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
 FLAGS = {
@@ -31,6 +31,7 @@ PROGRAMS = {
     "engine": ("plain", "address+undefined", "thread"),
     "death": ("plain", "address+undefined", "thread"),
     "stress": ("plain", "address+undefined", "thread"),
+    "cache": ("plain", "address+undefined", "thread"),
     # one thread only: nothing that the thread sanitizer could see
     "gguf": ("plain", "address+undefined"),
     "text": ("plain", "address+undefined"),

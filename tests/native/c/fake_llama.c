@@ -23,6 +23,7 @@ typedef struct model {
 typedef struct sequence {
     int32_t *tokens;
     int32_t n;
+    int32_t from; /* what was before it is forgotten (a restored state of a model with a sliding window) */
 } sequence;
 
 typedef struct context {
@@ -57,6 +58,9 @@ void fake_reset(void) {
     atomic_store(&fake.aborted, 0);
     atomic_store(&fake.most_sequences, 0);
     atomic_store(&fake.gpu_layers, 0);
+    atomic_store(&fake.saved, 0);
+    atomic_store(&fake.restored, 0);
+    atomic_store(&fake.refuse_state, 0);
 }
 
 /* ---- time ---- */
@@ -408,15 +412,80 @@ static bool seq_rm(void *memory, int32_t seq, int32_t from, int32_t to) {
     if (from > 0 && c->model->options.recurrent) {
         return false;
     }
+    CHECK(from == 0 || from >= s->from); /* nothing goes on from what is forgotten */
+    s->from = from == 0 ? 0 : s->from;
     s->n = from;
     return true;
+}
+
+static int32_t seq_pos_min(void *memory, int32_t seq) {
+    context *c = memory;
+    CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
+    return c->sequences[seq].n == 0 ? -1 : c->model->options.recurrent ? c->sequences[seq].n - 1 : c->sequences[seq].from;
+}
+
+/* A state is a magic number, how many tokens, where the memory begins, and the tokens. */
+enum { STATE_MAGIC = 0x51a7e };
+
+static size_t state_size(void *context_, int32_t seq) {
+    context *c = context_;
+    CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
+    return ((size_t) c->sequences[seq].n + 3) * sizeof(int32_t);
+}
+
+static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) {
+    context *c = context_;
+    const sequence *s = &c->sequences[seq];
+    int32_t n = s->n, swa = c->model->options.swa;
+    int32_t head[3] = {STATE_MAGIC, n, swa > 0 && n > swa ? n - swa : s->from};
+    if (size < state_size(c, seq)) {
+        return 0;
+    }
+    memcpy(out, head, sizeof head);
+    memcpy(out + sizeof head, s->tokens, (size_t) n * sizeof(int32_t));
+    atomic_fetch_add(&fake.saved, 1);
+    return state_size(c, seq);
+}
+
+static size_t state_set(void *context_, const uint8_t *in, size_t size, int32_t seq) {
+    context *c = context_;
+    sequence *s = &c->sequences[seq];
+    int32_t head[3];
+    CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
+    CHECK(size >= sizeof head);
+    memcpy(head, in, sizeof head);
+    /* the real one may fail an assertion over such bytes */
+    CHECK(head[0] == STATE_MAGIC && head[1] >= 0 && head[1] <= c->room && size == ((size_t) head[1] + 3) * sizeof(int32_t));
+    s->n = s->from = 0;
+    if (atomic_exchange(&fake.refuse_state, 0) != 0) {
+        complain(4, "failed to restore the cache");
+        return 0;
+    }
+    memcpy(s->tokens, in + sizeof head, (size_t) head[1] * sizeof(int32_t));
+    s->n = head[1];
+    s->from = head[2];
+    atomic_fetch_add(&fake.restored, 1);
+    return size;
+}
+
+static bool is_recurrent(const void *m) {
+    return ((const model *) m)->options.recurrent;
+}
+
+static bool is_hybrid(const void *m) {
+    (void) m;
+    return false;
+}
+
+static int32_t n_swa(const void *m) {
+    return ((const model *) m)->options.swa;
 }
 
 static void memory_clear(void *memory, bool data) {
     context *c = memory;
     (void) data;
     for (uint32_t i = 0; i < c->params.n_seq_max; i++) {
-        c->sequences[i].n = 0;
+        c->sequences[i].n = c->sequences[i].from = 0;
     }
 }
 
@@ -606,6 +675,13 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_decode, decode),
         ENTRY(llama_memory_seq_rm, seq_rm),
         ENTRY(llama_memory_clear, memory_clear),
+        ENTRY(llama_memory_seq_pos_min, seq_pos_min),
+        ENTRY(llama_state_seq_get_size, state_size),
+        ENTRY(llama_state_seq_get_data, state_get),
+        ENTRY(llama_state_seq_set_data, state_set),
+        ENTRY(llama_model_is_recurrent, is_recurrent),
+        ENTRY(llama_model_is_hybrid, is_hybrid),
+        ENTRY(llama_model_n_swa, n_swa),
         ENTRY(llama_sampler_chain_init, chain_init),
         ENTRY(llama_sampler_chain_add, chain_add),
         ENTRY(llama_sampler_init_greedy, greedy),

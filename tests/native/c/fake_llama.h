@@ -39,6 +39,7 @@ typedef struct fake_options_t {
     int long_piece; /* bytes */
     int load_us;    /* how long loading takes */
     bool recurrent; /* a part of a sequence cannot be dropped */
+    int swa;        /* so many tokens back a restored state remembers; 0 for all */
     bool encoder, refuse_load, refuse_context, add_bos;
     bool note_chain; /* keep fake_chain; for a single engine */
     const char *chat_template;
@@ -63,6 +64,8 @@ typedef struct fake_control {
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
     _Atomic int gpu_layers;
+    _Atomic int saved, restored; /* states of sequences, ever */
+    _Atomic int refuse_state;    /* the next state is refused */
 } fake_control;
 extern fake_control fake;
 

@@ -137,6 +137,7 @@ mk_config usual_config(void) {
     config.slice_seconds = 0.005;
     config.slice_seconds_alone = 0.1;
     config.log_level = 5;
+    config.cache_bytes = 1 << 20;
     config.at_gpu_layers = offsetof(fake_model_params, n_gpu_layers);
     config.at_progress = offsetof(fake_model_params, progress);
     config.at_progress_data = offsetof(fake_model_params, progress_data);
@@ -398,7 +399,8 @@ ask *ask_new(void) {
     static ask a;
     a.n = a.n_segments = a.n_stops = 0;
     a.max_tokens = 10000;
-    a.trim_start = a.add_bos = false;
+    a.trim_start = a.add_bos = a.keep = false;
+    a.pin = -1;
     a.temperature = a.min_p = 0;
     a.top_p = a.repeat_penalty = 1;
     a.top_k = 0;
@@ -439,21 +441,23 @@ void ask_reply(ask *a, const char *text) {
 
 void ask_segment(ask *a, int kind, const char *text) {
     CHECK(a->n_segments < 8);
-    a->segments[a->n_segments++] = (mk_segment){text, (int32_t) strlen(text), kind};
+    a->segments[a->n_segments++] = (mk_segment){text, (int32_t) strlen(text), kind, false};
 }
 
 int host_try(host *h, const ask *a) {
-    mk_segment whole = {a->tokens, a->n, MK_TOKENS}, stops[4];
+    mk_segment whole = {a->tokens, a->n, MK_TOKENS, false}, stops[4];
     mk_request request = {.id = h->n_streams + 1, .max_tokens = a->max_tokens, .trim_start = a->trim_start, .seed = 1};
     int result;
     for (int i = 0; i < a->n_stops; i++) {
-        stops[i] = (mk_segment){a->stops[i], (int32_t) strlen(a->stops[i]), MK_TEXT};
+        stops[i] = (mk_segment){a->stops[i], (int32_t) strlen(a->stops[i]), MK_TEXT, false};
     }
     request.segments = a->n_segments > 0 ? a->segments : &whole;
     request.n_segments = a->n_segments > 0 ? a->n_segments : 1;
     request.stops = stops;
     request.n_stops = a->n_stops;
     request.add_bos = a->add_bos;
+    request.n_pin = a->pin;
+    request.keep = a->keep;
     request.temperature = a->temperature;
     request.top_k = a->top_k;
     request.top_p = a->top_p;

@@ -42,7 +42,8 @@ typedef struct ask {
     int n_segments;
     const char *stops[4];
     int n_stops, max_tokens;
-    bool trim_start, add_bos;
+    bool trim_start, add_bos, keep;
+    int pin; /* tokens; -1: up to the first turn */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
 } ask;

@@ -34,6 +34,8 @@ static void submit(int which) {
     }
     ask_filler(a, x->too_long ? 256 : (int) random_below(&seed, 80), (int) random_below(&seed, 3));
     ask_reply(a, x->reply);
+    a->keep = random_below(&seed, 2) == 0;
+    a->pin = random_below(&seed, 2) == 0 ? (int) random_below(&seed, 70) : -1;
     refused += host_try(h, a) != 0;
 }
 
@@ -84,6 +86,7 @@ static void every_request_ends_once(void) {
     mk_config config = usual_config();
     int ends[4] = {0};
     config.slots = SLOTS;
+    config.cache_bytes = 20000; /* some sequences: states come and go */
     config.context = 256;
     config.ring_bytes = 1 << 15; /* small enough to be full now and then */
     config.queue_length = 32;
