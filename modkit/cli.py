@@ -91,7 +91,7 @@ def _persona_parser(commands: Any) -> None:
     build.add_argument("dumps", metavar="DUMP", nargs="+", help="a file or a folder")
     build.add_argument("--speaker", metavar="NAME", required=True, help="the name the dump uses")
     build.add_argument("-o", "--output", metavar="FILE", required=True)
-    build.add_argument("--card", metavar="FILE", help="the text that says who she is")
+    build.add_argument("--card", metavar="FILE", help="who she is: a text, or a character card (.json, .png, .charx)")
     build.add_argument("--player", metavar="NAME", action="append", default=[], help="who the player is in the dump")
     build.add_argument("--lang", metavar="LANG", help="one language of a dump that has several")
     _alias_option(build)
@@ -102,6 +102,13 @@ def _persona_parser(commands: Any) -> None:
     lines.add_argument("--json", action="store_true", help="one JSON object a line")
     _alias_option(lines)
     lines.set_defaults(run=_lines)
+
+    export = verbs.add_parser("export", help="write a persona as a character card for other tools")
+    export.add_argument("file", metavar="FILE")
+    export.add_argument("output", metavar="CARD", help="card.json, card.png or card.charx")
+    export.add_argument("--picture", metavar="PNG", help="the portrait to put a .png card into")
+    export.add_argument("--v2", action="store_true", help="a .json card of version 2 (default: 3)")
+    export.set_defaults(run=_export)
 
     ask = verbs.add_parser("ask", help="show what a question brings to mind")
     ask.add_argument("file", metavar="FILE")
@@ -124,7 +131,7 @@ def _alias_option(parser: argparse.ArgumentParser) -> None:
 def _build(options: argparse.Namespace) -> int:
     from modkit.persona import build
 
-    card = _text_of(options.card) if options.card else None
+    card = _card_of(options.card) if options.card else None
     bar = _Bar(f"reading for {options.speaker}")
     try:
         report = build(
@@ -160,6 +167,24 @@ def _lines(options: argparse.Namespace) -> int:
             who = line.speaker or f"({line.kind})"
             _print(f"{who}: {line.text}    [{line.source}]")
     return _summary(reading.problems)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from modkit.persona import Persona
+    from modkit.persona.cards import persona_card, read_card, write_card
+
+    with Persona.open(options.file) as persona:
+        card = persona_card(persona)
+    if options.picture:
+        try:
+            with open(options.picture, "rb") as file:
+                card.picture = file.read()
+        except OSError as error:
+            raise OptionError(f"{options.picture} cannot be read: {error.strerror or error}") from error
+    write_card(card, options.output, version=2 if options.v2 else 3)
+    entries = len(card.book.entries) if card.book else 0
+    _complain(f"{options.output}: {read_card(options.output).name}, {entries} lorebook entries", prefix="")
+    return 0
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -256,6 +281,18 @@ def _aliases(given: Iterable[str]) -> dict[str, list[str]]:
                 name, others = parse_alias(row)
                 aliases.setdefault(name, []).extend(others)
     return aliases
+
+
+def _card_of(path: str) -> str:
+    """The text of a card: a plain text file as it is, a character card with its macros filled in."""
+    if not path.lower().endswith((".json", ".png", ".charx")):
+        return _text_of(path)
+    from modkit.persona.cards import read_card
+
+    card = read_card(path)
+    for warning in card.warnings:
+        _complain(warning, prefix="")
+    return card.text()
 
 
 def _text_of(path: str) -> str:

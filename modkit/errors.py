@@ -14,6 +14,7 @@ ModkitError                 the root; catch this to catch them all
 ├─ OptionError              an argument is out of range or of the wrong type (also a ValueError)
 ├─ GrammarError             a grammar, schema or pattern is wrong or cannot be expressed (also a ValueError)
 ├─ DumpError                a dialogue dump could not be read
+├─ CardError                a character card or a lorebook cannot be read or written
 ├─ PersonaError             a .persona file is missing, damaged, or from another version
 ├─ SaveError                a save file is damaged, from another version, or cannot be written
 └─ ModError                 a mod's manifest or script cannot be used
@@ -25,6 +26,7 @@ raises anything else.
 from __future__ import annotations
 
 __all__ = [
+    "CardError",
     "ContextOverflow",
     "DumpError",
     "EngineClosed",
@@ -108,6 +110,10 @@ class GrammarError(ModkitError, ValueError):
 
 class DumpError(ModkitError):
     """A dialogue dump could not be read."""
+
+
+class CardError(ModkitError):
+    """A character card or a lorebook cannot be read, or cannot be written."""
 
 
 class PersonaError(ModkitError):

@@ -149,3 +149,15 @@ def test_a_terminal_that_cannot_show_a_letter_gets_a_question_mark(persona: Path
     )
     assert done.returncode == 0
     assert b"????: ??????." in done.stdout
+
+
+def test_export_writes_a_card_that_build_takes_in_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = tmp_path / "dump.txt"
+    dump.write_text("Tom: Who are you?\nIna: I am Ina, and I mend nets for the whole bay.\n", encoding="utf-8")
+    persona, picture = str(tmp_path / "ina.persona"), str(tmp_path / "ina.png")
+    assert main(["persona", "build", str(dump), "--speaker", "Ina", "-o", persona]) == 0
+    assert main(["persona", "export", persona, picture]) == 0
+    assert "Ina" in capsys.readouterr().err
+    assert main(["persona", "build", str(dump), "--speaker", "Ina", "-o", persona, "--card", picture]) == 0
+    assert main(["persona", "export", persona, str(tmp_path / "ina.webp")]) == 1
+    assert ".json, .png or .charx" in capsys.readouterr().err
