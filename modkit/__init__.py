@@ -22,9 +22,10 @@ from modkit.errors import ModkitError
 if TYPE_CHECKING:
     from modkit.engine import Chat, Engine, Stream
     from modkit.host import Host
+    from modkit.ipc import IsolatedEngine
     from modkit.persona import NPC, Persona
 
-__all__ = ["NPC", "Chat", "Engine", "Host", "ModkitError", "Persona", "Stream", "errors"]
+__all__ = ["NPC", "Chat", "Engine", "Host", "IsolatedEngine", "ModkitError", "Persona", "Stream", "errors"]
 __version__ = "0.1.0"
 
 # Silent by default: a host that wants to hear adds a handler to "modkit" or to the root logger.
@@ -35,6 +36,7 @@ _HOMES = {
     "Engine": "modkit.engine",
     "Stream": "modkit.engine",
     "Host": "modkit.host",
+    "IsolatedEngine": "modkit.ipc",
     "NPC": "modkit.persona",
     "Persona": "modkit.persona",
 }

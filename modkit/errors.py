@@ -17,6 +17,7 @@ ModkitError                 the root; catch this to catch them all
 ├─ CardError                a character card or a lorebook cannot be read or written
 ├─ PersonaError             a .persona file is missing, damaged, or from another version
 ├─ SaveError                a save file is damaged, from another version, or cannot be written
+├─ ProtocolError            another process sent what is not modkit's protocol, or speaks another version of it
 └─ ModError                 a mod's manifest or script cannot be used
 
 Each message is one sentence that says what was wrong, where, and what to do. Bad input never
@@ -39,6 +40,7 @@ __all__ = [
     "ModkitError",
     "OptionError",
     "PersonaError",
+    "ProtocolError",
     "QueueFull",
     "SaveError",
     "StreamTimeout",
@@ -122,6 +124,10 @@ class PersonaError(ModkitError):
 
 class SaveError(ModkitError):
     """A save file is damaged, from another version, or cannot be written."""
+
+
+class ProtocolError(ModkitError):
+    """Another process sent what is not modkit's protocol, or speaks another version of it."""
 
 
 class ModError(ModkitError):

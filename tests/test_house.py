@@ -60,7 +60,9 @@ def test_a_module_says_what_lives_in_it(path: Path) -> None:
     assert not printed or path.name in ("cli.py", "play.py"), "the library logs, it does not print"
 
 
-@pytest.mark.parametrize("name", ["modkit", "modkit.engine", "modkit.errors", "modkit.native", "modkit.persona"])
+@pytest.mark.parametrize(
+    "name", ["modkit", "modkit.engine", "modkit.errors", "modkit.ipc", "modkit.native", "modkit.persona"]
+)
 def test_a_door_shows_what_it_says(name: str) -> None:
     module = importlib.import_module(name)
     assert sorted(module.__all__) == sorted(set(module.__all__))

@@ -87,17 +87,24 @@ class Engine:
         self._own_template = chat_template is not None
         self._early: deque[tuple[Stream, Sequence[Message], Options]] = deque()
         self._prepared: deque[Callable[[], None]] = deque()
-        self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
-        self._fed = 0  # bytes given to the unpacker so far
+        self._begin_records()
         self._helper = Helper("modkit-helper")
         self._failure: ModkitError | None = None
         self._raised = False
         self._closed = True  # until there is a worker to close
         settings = Settings(context, slots, threads, gpu_layers, vram_budget, cache_ram)
-        self._worker: Worker = configure(self.path, settings, library, llama_log.getEffectiveLevel())
+        self._worker: Worker = self._start_worker(settings, library)
         self.library = self._worker.library
         self._closed = False
         _open_engines.add(self)
+
+    def _start_worker(self, settings: Settings, library: str | os.PathLike[str] | None) -> Worker:
+        """The seam for an engine whose worker is elsewhere."""
+        return configure(self.path, settings, library, llama_log.getEffectiveLevel())
+
+    def _begin_records(self) -> None:
+        self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
+        self._fed = 0  # bytes given to the unpacker so far
 
     # ---- state ----
 

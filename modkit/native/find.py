@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modkit.errors import LibraryError
 
-__all__ = ["Candidate", "candidates", "library_in"]
+__all__ = ["Candidate", "candidates", "library_in", "package_folder"]
 
 _SYSTEM_FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/opt/homebrew/lib")
 # (module, where its library lies inside the package)
@@ -47,7 +47,7 @@ def library_in(folder: Path) -> Path | None:
     return names[0].resolve() if names else None
 
 
-def _package_folder(module: str) -> Path | None:
+def package_folder(module: str) -> Path | None:
     """Folder of an installed package, looked up on sys.path without importing anything."""
     for entry in sys.path:
         folder = Path(entry or ".") / module
@@ -85,7 +85,7 @@ def candidates(path: str | os.PathLike[str] | None = None) -> Iterator[Candidate
     if bundled:
         yield Candidate(bundled, "bundled with modkit")
     for module, inside in _PACKAGES:
-        folder = _package_folder(module)
+        folder = package_folder(module)
         found = library_in(folder / inside) if folder else None
         if found:
             yield Candidate(found, f"the Python package {module}")

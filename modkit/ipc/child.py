@@ -1,0 +1,169 @@
+"""The child of an IsolatedEngine: one worker, its event records passed on as they are, and calls taken.
+
+Runs as the main program of its process. It computes nothing itself: the C worker does, on its own thread.
+What the worker says goes out byte for byte; when the parent does not read, the worker's ring fills and the worker
+waits. The end of stdin ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from modkit.errors import ModkitError, ProtocolError
+from modkit.ipc import handshake
+from modkit.ipc.calls import ENGINE_LIMITS, ONE_WAY, options_from
+from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST
+from modkit.ipc.leash import hold_on, limit
+from modkit.ipc.transport import Connection, pipe_link
+
+__all__ = ["main"]
+
+STATUS_SECONDS = 0.25  # how often the parent hears that we live
+ACTIVE_SECONDS = 0.001  # between looks at the ring while words come
+IDLE_SECONDS = 0.02
+CALM_SECONDS = 2.0  # without news until the looks become rare
+ROOM = 1 << 16  # bytes that may wait for the parent before the worker's ring is left to fill
+
+
+class _Tap:
+    """Stands where an unpacker would, and keeps the bytes as they are."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed(self, data: memoryview) -> None:
+        self.data += bytes(data)
+
+
+class _Service:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.worker: Any = None
+        self._told_ready = False
+        self._last_status = 0.0
+        self._last_news = 0.0
+        self._decoded = 0
+
+    def run(self) -> None:
+        while True:
+            self.connection.flush()
+            self.connection.receive()
+            while (message := self.connection.decoder.next()) is not None:
+                self._take(message)
+                self._last_news = time.monotonic()
+            self._pass_on()
+            self._wait()
+
+    def _take(self, message: list[Any]) -> None:
+        if message[0] != REQUEST:
+            raise ProtocolError("only requests are taken here")
+        id, method, params = message[1:]
+        try:
+            if method == "start" and self.worker is None:
+                self._start(params)
+            elif method in ONE_WAY and self.worker is not None:
+                self._call(method, params)
+            else:
+                raise ProtocolError(f"unknown method {method[:40]!r}")
+        except ModkitError as error:
+            kind = type(error).__name__
+            if method == "submit" and self.worker is not None:
+                refused = {"id": params.get("id", 0), "kind": kind, "why": str(error)}
+                self.connection.send([EVENT, "refused", refused])
+            elif id:
+                self.connection.send([ERROR, id, kind, str(error)])
+            else:
+                raise
+        else:
+            if id:
+                self.connection.send([REPLY, id, None])
+
+    def _start(self, params: dict[str, Any]) -> None:
+        from modkit.native.settings import Settings, configure
+
+        limit(params.get("memory"))
+        settings = Settings(**params["settings"])
+        self.worker = configure(Path(params["model"]), settings, params.get("library"), params["log_level"])
+
+    def _call(self, method: str, params: dict[str, Any]) -> None:
+        if "options" in params:
+            params["options"] = options_from(params["options"])
+        getattr(self.worker, method)(**params)
+
+    def _pass_on(self) -> None:
+        worker, connection = self.worker, self.connection
+        if worker is None or connection.outgoing > ROOM:
+            return
+        now = time.monotonic()
+        tap = _Tap()
+        if worker.words[0] != worker.seen:
+            worker.feed(tap)
+        state = worker.state()  # after the records: what the model is goes out before the record that says it is loaded
+        if not self._told_ready and state.name == "READY":
+            self._told_ready = True
+            connection.send([EVENT, "info", worker.loaded()])
+        if tap.data:
+            connection.send([RECORDS, tap.data])
+            self._last_news = now
+        if state.name == "DEAD":
+            connection.send([EVENT, "dead", {"why": worker.death()}])
+            deadline = now + 1.0
+            while connection.outgoing and time.monotonic() < deadline:
+                connection.flush()
+            os._exit(70)
+        if now - self._last_status >= STATUS_SECONDS and not connection.outgoing:
+            self._last_status = now
+            decoded = worker.decoded
+            if decoded != self._decoded:
+                self._decoded, self._last_news = decoded, now
+            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded}])
+
+    def _wait(self) -> None:
+        calm = time.monotonic() - self._last_news > CALM_SECONDS
+        seconds = IDLE_SECONDS if calm else ACTIVE_SECONDS
+        fd = self.connection.link.wait_on()
+        if fd is None:
+            time.sleep(seconds)
+        else:
+            select.select([fd], [], [], seconds)
+
+
+def private_pipes() -> tuple[int, int]:
+    """The descriptors of stdin and stdout, for us alone: whoever prints from now on prints to stderr."""
+    reader, writer = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        for fd in (reader, writer):
+            msvcrt.setmode(fd, os.O_BINARY)
+    return reader, writer
+
+
+def greet(connection: Connection, server: str) -> None:
+    """Answers the parent's hello."""
+    from modkit.ipc.supervisor import answer
+
+    version, _ = handshake.agree(answer(connection, 60.0), None)
+    connection.send([REPLY, 1, {"protocol": version, "server": server}])
+
+
+def main(arguments: list[str]) -> None:
+    """arguments: the parent's pid."""
+    hold_on(int(arguments[0]))
+    connection = Connection(pipe_link(*private_pipes()), ENGINE_LIMITS)
+    try:
+        greet(connection, "modkit engine")
+        _Service(connection).run()
+    except ProtocolError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+    os._exit(0)  # at once: the worker may be deep in llama.cpp, and there is nothing here to save

@@ -1,0 +1,244 @@
+"""A Worker whose C engine lives in a child process: the same calls, the same records, no call into C.
+
+It is looked after by the engine's thread, which calls pump() once a tick: one read that does not wait, at most
+16 KiB. Calls made while no child is there are kept and sent when one has come.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modkit.errors import ModkitError, OptionError, ProtocolError
+from modkit.ipc.calls import ENGINE_LIMITS, options_to, plain
+from modkit.ipc.framing import ERROR, EVENT, RECORDS, REQUEST
+from modkit.ipc.python import command
+from modkit.ipc.supervisor import Arrived, Supervisor
+from modkit.native.worker import MAX_PROMPT_BYTES, Worker, WorkerState
+
+if TYPE_CHECKING:
+    from modkit.native.sampling import Options
+
+__all__ = ["ChildWorker"]
+
+START = 1  # the id of the one request that is answered
+MESSAGES_A_TICK = 256
+
+
+class ChildWorker(Worker):
+    """Worker's face. What it adds: pump(), failed, refused, kill() and restart()."""
+
+    def __init__(
+        self,
+        python: str,
+        model: Path,
+        settings: dict[str, Any],
+        library: str | os.PathLike[str] | None,
+        log_level: int,
+        memory: int | None,
+    ) -> None:
+        # Worker.__init__ is not called: it would make a C engine here.
+        self.library: Any = None
+        self.info = None
+        self.words: Any = [0]
+        self.seen = 0
+        self.states: Sequence[int] = [WorkerState.LOADING]
+        self.seen_state = int(WorkerState.LOADING)
+        self.pid: int | None = None
+        self.failed: tuple[str, str] | None = None  # the child's refusal to start: error's name, sentence
+        self.refused: list[tuple[int, str, str]] = []  # requests that the child did not take
+        self.paused = False
+        self.heard = 0  # messages ever: a child that lives makes this grow
+        self._start: dict[str, Any] = {
+            "model": str(model.absolute()),
+            "settings": settings,
+            "library": None if library is None else os.fspath(library),
+            "log_level": log_level,
+            "memory": memory,
+        }
+        self._child: Arrived | None = None
+        self._outbox: list[list[Any]] = []
+        self._news: list[bytes] = []
+        self._info: dict[str, Any] | None = None
+        self._progress_seen = 0.0
+        self._decoded_seen = 0
+        self._death = ""
+        self._closed = False
+        line = command(python, "modkit.ipc.child", str(os.getpid()))
+        self._supervisor = Supervisor(line, "modkit-engine", ENGINE_LIMITS, memory)
+        self._supervisor.start()
+
+    # ---- the engine's thread, once a tick ----
+
+    def pump(self) -> str | None:
+        """Takes what has come; a sentence when the child has gone (then call restart()). Never waits."""
+        if self._supervisor.news:
+            why = self._look_at_news()
+            if why is not None:
+                return why
+        child = self._child
+        if child is None:
+            return None
+        connection = child.connection
+        try:
+            if connection.outgoing:
+                connection.flush()
+            if connection.receive() or connection.decoder.waiting:
+                self._take(connection)
+        except ProtocolError as error:  # Closed is one: the supervisor will say how it ended
+            if not self._death:
+                self._death = "" if "closed" in str(error) or "broke" in str(error) else str(error)
+            self.kill()
+        return None
+
+    def _look_at_news(self) -> str | None:
+        news = self._supervisor.news.popleft()
+        if isinstance(news, Arrived):
+            self._child = news
+            self.pid = news.process.pid
+            outbox, self._outbox = self._outbox, []
+            try:
+                pause = [[REQUEST, 0, "pause", {"paused": True}]] if self.paused else []
+                for message in ([REQUEST, START, "start", self._start], *pause, *outbox):
+                    news.connection.send(message)
+            except ProtocolError:
+                news.kill()
+            return None
+        if self._child is not None:
+            self._last_words(self._child)
+        return self._death or news.why
+
+    def _last_words(self, child: Arrived) -> None:
+        """What the child still said before it went is not lost: whole words, and why it died."""
+        try:
+            for _ in range(MESSAGES_A_TICK):
+                if not child.connection.receive():
+                    break
+                self._take(child.connection)
+        except ModkitError:
+            pass
+
+    def _take(self, connection: Any) -> None:
+        for _ in range(MESSAGES_A_TICK):
+            message = connection.decoder.next()
+            if message is None:
+                return
+            self.heard += 1
+            kind = message[0]
+            if kind == RECORDS:
+                self._news.append(message[1])
+                self.words[0] += len(message[1])
+            elif kind == EVENT:
+                self._event(message[1], message[2])
+            elif kind == ERROR and message[1] == START:
+                self.failed = (message[2], message[3])
+
+    def _event(self, name: str, params: dict[str, Any]) -> None:
+        if name == "status":
+            self._progress_seen = float(params["progress"])
+            self._decoded_seen = int(params["decoded"])
+        elif name == "info":
+            self._info = params
+        elif name == "refused":
+            self.refused.append((int(params["id"]), str(params["kind"]), str(params["why"])))
+        elif name == "dead":
+            self._death = f"llama.cpp failed in it: {str(params['why'])[:500]}"
+
+    def kill(self) -> None:
+        """Ends the child at once; pump() says so when it has gone."""
+        if self._child is not None:
+            self._child.kill()
+
+    def restart(self, delay: float) -> None:
+        """Starts another child after `delay` seconds. What was under way in the old one is forgotten."""
+        self._forget()
+        self._supervisor.start(delay)
+
+    def _forget(self) -> None:
+        if self._child is not None:
+            self._child.connection.close()
+            self._child = None
+        self.pid = None
+        self.info = self._info = None
+        self.seen_state = WorkerState.LOADING
+        self._outbox.clear()
+        self._progress_seen, self._decoded_seen, self._death = 0.0, 0, ""
+
+    # ---- Worker's face ----
+
+    def feed(self, unpacker: Any) -> int:
+        size = 0
+        for news in self._news:
+            unpacker.feed(news)
+            size += len(news)
+        self._news.clear()
+        self.seen = self.words[0]
+        return size
+
+    def state(self) -> WorkerState:
+        return WorkerState(self.seen_state)
+
+    def death(self) -> str:
+        return self._death
+
+    @property
+    def progress(self) -> float:
+        return 1.0 if self.info else self._progress_seen
+
+    @property
+    def decoded(self) -> int:
+        return self._decoded_seen
+
+    def loaded(self) -> dict[str, Any]:
+        if self._info is None:
+            raise ProtocolError("the engine's process says that the model is loaded, but not what it is")
+        self.info = self._info
+        return self.info
+
+    def submit(self, id: int, segments: Sequence[tuple[Any, bool]], options: Options, **named: Any) -> None:
+        pieces: list[list[Any]] = []
+        total = 0
+        for content, is_template in segments:
+            if isinstance(content, str):
+                # A lone surrogate has no UTF-8: what C would have been given, the child is given too.
+                content = content.encode("utf-8", "replace").decode("utf-8")
+                total += len(content)
+            else:
+                content = list(content)
+                total += 4 * len(content)
+            pieces.append([content, bool(is_template)])
+        if total > MAX_PROMPT_BYTES:
+            raise OptionError(f"the prompt has {total} bytes; at most {MAX_PROMPT_BYTES} are accepted")
+        more = {name: plain(name, value) for name, value in named.items()}
+        self._call("submit", id=id, segments=pieces, options=options_to(options), **more)
+
+    def cancel(self, id: int) -> None:
+        self._call("cancel", id=id)
+
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+        if self._child is not None:
+            self._call("pause", paused=paused)
+
+    def fail_assertion(self) -> None:
+        self._call("fail_assertion")
+
+    def _call(self, method: str, **params: Any) -> None:
+        message = [REQUEST, 0, method, params]
+        if self._child is None:
+            self._outbox.append(message)
+            return
+        try:
+            self._child.connection.send(message)
+        except ProtocolError:  # gone: the next pump() finds out
+            self.kill()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._supervisor.stop()
+            self._forget()
+
+

@@ -1,0 +1,174 @@
+"""`IsolatedEngine`: an Engine whose llama.cpp runs in a supervised child process.
+
+Everything on the game's side is Engine itself: templates, streams, the helper thread. Only the worker is
+elsewhere (child_worker.py). When the child goes, by a crash, a kill, no memory or a hang, the streams under
+way end with EngineDied, another child is started with back-off, and what is asked meanwhile waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modkit import errors
+from modkit.engine.engine import Engine
+from modkit.engine.engine import llama_log as _llama_log
+from modkit.errors import EngineDied, ModelError, ModkitError
+from modkit.ipc.child_worker import ChildWorker
+from modkit.ipc.python import find_python
+from modkit.native.settings import Settings
+from modkit.native.worker import Worker
+
+__all__ = ["IsolatedEngine"]
+
+log = logging.getLogger("modkit.ipc")
+
+STILLBORN = 5  # children in a row that end before they can speak, after which it is given up
+_STEP = 0.25  # of time that one tick may count as silence: a host that was away has not been waiting
+
+
+class IsolatedEngine(Engine):
+    """The face of Engine; llama.cpp in a child process.
+
+    Arguments as Engine's, and: python, the Python to start the child with (None: MODKIT_PYTHON, else the one that
+    runs this process, when that is a Python and not a game with one inside). hang_timeout: seconds that the child
+    may be silent, or compute without getting anywhere, before it is killed and started anew. memory_limit: bytes
+    of address space for the child (None: the system's own limits; POSIX).
+
+    Returns at once. Raises OptionError when no Python is found, ModelError when there is no such file. A child
+    that goes ends its streams with EngineDied; `tick()` does not raise for that. It raises ModelError or
+    LibraryError, once, when the first child says that the model cannot be used, and EngineDied when five in a row
+    ended before they could speak.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *arguments: Any,
+        python: str | os.PathLike[str] | None = None,
+        hang_timeout: float = 20.0,
+        memory_limit: int | None = None,
+        **named: Any,
+    ) -> None:
+        self._closed = True  # until Engine.__init__ is through: nothing to warn about
+        self._python = find_python(python)
+        self._memory = memory_limit
+        self.hang_timeout = hang_timeout
+        self.restarts = 0
+        self._stillborn = 0
+        self._quick = 0
+        self._ready_at: float | None = None
+        self._spoken_once = False
+        self._heard = 0
+        self._decoded = 0
+        self._silence = self._stuck = 0.0
+        self._last_tick = time.monotonic()
+        if not Path(model).is_file():
+            raise ModelError(f"{os.fspath(model)} does not exist or is a folder; give the path of a .gguf file")
+        super().__init__(model, *arguments, **named)
+
+    def _start_worker(self, settings: Settings, library: str | os.PathLike[str] | None) -> Worker:
+        level = _llama_log.getEffectiveLevel()
+        self._child = ChildWorker(self._python, self.path, asdict(settings), library, level, self._memory)
+        return self._child
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None while there is none."""
+        return self._child.pid
+
+    def tick(self) -> None:
+        """As Engine.tick(). Reads at most 16 KiB and never waits."""
+        self._check_thread()
+        if not self._closed and self._failure is None:
+            why = self._child.pump()
+            if why is not None:
+                self._child_gone(why)
+            elif self._child.failed is not None or self._child.refused:
+                self._refusals()
+            self._watch()
+        super().tick()
+
+    def _watch(self) -> None:
+        """Kills a child that hangs: one that is not heard of, or has work and does not get on with it."""
+        now = time.monotonic()
+        passed = min(now - self._last_tick, _STEP)
+        self._last_tick = now
+        child = self._child
+        if child.heard != self._heard or child.pid is None:
+            self._heard = child.heard
+            self._silence = 0.0
+            if child.decoded != self._decoded or child.info is None or not self._streams:
+                self._decoded = child.decoded
+                self._stuck = 0.0
+        self._silence += passed
+        self._stuck += passed
+        if child.paused:
+            self._stuck = 0.0
+        if self._silence > self.hang_timeout or self._stuck > self.hang_timeout:
+            log.warning("%s: the engine's process %s hangs and is killed", self.path.name, child.pid)
+            self._silence = self._stuck = 0.0
+            child.kill()
+
+    def _refusals(self) -> None:
+        child = self._child
+        if child.failed is not None:
+            kind, why = child.failed
+            self._fail(_error(kind, why))
+        refused, child.refused = child.refused, []
+        for id, kind, why in refused:
+            stream = self._streams.pop(id, None)
+            if stream is not None:
+                stream._end("error", _error(kind, why))
+
+    def _child_gone(self, why: str) -> None:
+        """Ends what was under way in it and starts another one, sooner when it had lived for a while."""
+        worker = self._child
+        while worker.words[0] != worker.seen and self._failure is None:
+            self._read(worker)  # its last words
+        if self._failure is not None:
+            return
+        if self._ready_at is None:
+            self._stillborn += 1
+        else:
+            self._stillborn = 0
+            self._quick = 0 if time.monotonic() - self._ready_at > 10 else self._quick + 1
+        lived, self._ready_at = self._ready_at is not None, None
+        self._begin_records()  # what the old one left unfinished
+        if self._stillborn >= STILLBORN:
+            self._fail(EngineDied(f"{why}; that was {STILLBORN} times in a row, so it is given up: make a new engine"))
+            return
+        delay = min(0.5, 0.02 * 2**self._quick) if lived else min(4.0, 0.1 * 2**self._stillborn)
+        log.warning("%s: %s; another one is started in %.2f s", self.path.name, why, delay)
+        self.restarts += 1
+        self._child.restart(delay)
+        error = EngineDied(f"{why}; another one is being started, ask again")
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:  # last: what hears of the end may ask again, and that is for the next child
+            stream._end("cancelled" if stream._cancelled else "error", None if stream._cancelled else error)
+
+    def _own_event(self, kind: int, event: list[Any]) -> None:
+        super()._own_event(kind, event)
+        if kind == Worker.LOADED:
+            self._ready_at = time.monotonic()
+            self._spoken_once = True
+
+    def _fail(self, error: ModkitError) -> None:
+        if isinstance(error, ModelError) and self._spoken_once and self._stillborn < STILLBORN:
+            log.warning("%s (it could be loaded before: trying again)", error)
+            self._child.kill()  # it could be loaded before, so memory or a disk is short just now
+            return
+        super()._fail(error)
+        self._child.kill()
+
+
+def _error(kind: str, why: str) -> ModkitError:
+    """An error of the child as one of ours, by its name."""
+    found = getattr(errors, kind, errors.EngineError) if kind in errors.__all__ else errors.EngineError
+    made: ModkitError = found(why)
+    return made
