@@ -123,7 +123,7 @@ class ThreadLink:
     ROOM = 1 << 20
 
     def __init__(self, reader: int, writer: int) -> None:
-        self._fds = (reader, writer)
+        self._fds: tuple[int, ...] = (reader, writer)
         self._arrived: collections.deque[bytes] = collections.deque()
         self._leaving: collections.deque[bytes] = collections.deque()
         self._queued = 0
@@ -201,7 +201,7 @@ class ThreadLink:
                 return
             self._ended = True
             self._news.notify_all()
-            fds, self._fds = self._fds, ()  # type: ignore[assignment]
+            fds, self._fds = self._fds, ()
         for fd in set(fds):
             with contextlib.suppress(OSError):
                 os.close(fd)
