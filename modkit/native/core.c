@@ -247,6 +247,9 @@ static mk_job *job_new(const mk_request *ask) {
 }
 
 void mk_job_free(mk_job *job) {
+    if (job != NULL) {
+        free(job->tokens);
+    }
     free(job);
 }
 

@@ -75,6 +75,7 @@ typedef struct mk_chain_params {
     X(bool, llama_memory_seq_rm, (void *, int32_t, int32_t, int32_t))                                                  \
     X(void, llama_memory_clear, (void *, bool))                                                                        \
     X(int32_t, llama_memory_seq_pos_min, (void *, int32_t))                                                            \
+    X(void, llama_memory_seq_cp, (void *, int32_t, int32_t, int32_t, int32_t))                                         \
     X(size_t, llama_state_seq_get_size, (void *, int32_t))                                                             \
     X(size_t, llama_state_seq_get_data, (void *, uint8_t *, size_t, int32_t))                                          \
     X(size_t, llama_state_seq_set_data, (void *, const uint8_t *, size_t, int32_t))                                    \

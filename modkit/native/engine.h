@@ -21,6 +21,8 @@ typedef struct mk_job {
     mk_segment *segments;
     mk_stop *stops;
     double submitted;
+    int32_t *tokens, n_tokens; /* of the prompt, once they are known; the worker's, freed with the job */
+    bool known;     /* they are, or cannot be had */
     int32_t *turns; /* where in the prompt's tokens each turn begins; room for n_segments, filled by mk_tokenise */
     int32_t n_turns;
 } mk_job;
@@ -98,6 +100,9 @@ struct mk_engine {
     mk_job *waiting, *waiting_last;
     double seconds_per_token; /* of prefill, learned; 0 before the first */
     uint64_t clock;           /* for last_used */
+    bool all_held;            /* every waiting request waits for what another one computes */
+    bool copying;             /* llama.cpp carries out llama_memory_seq_cp in the next decode: until then no state
+                                 of a sequence may be read or written */
     bool whole_only;          /* a recurrent model: a sequence goes on from its end or not at all */
     bool whole_states;        /* and so does a stored one, because the model forgets what is far behind (SWA) */
     mk_store store;
@@ -135,6 +140,7 @@ void *mk_sampler_new(mk_engine *e, const mk_request *ask);
 /* cache.c */
 void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);
 mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n);
+bool mk_must_wait(mk_engine *e, const mk_job *job);
 int32_t mk_prefill_left(const mk_slot *slot);
 void mk_slot_pin(mk_engine *e, mk_slot *slot);
 void mk_slot_prefilled(mk_engine *e, mk_slot *slot);

@@ -9,23 +9,23 @@
 
 /* ---- slots and the waiting list ---- */
 
+static void unlink_waiting(mk_engine *e, mk_job *before, mk_job *job) {
+    *(before == NULL ? &e->waiting : &before->next) = job->next;
+    if (e->waiting_last == job) {
+        e->waiting_last = before;
+    }
+    atomic_fetch_sub(&e->n_waiting, 1);
+}
+
 static void cancel(mk_engine *e, uint64_t id) {
     mk_job *before = NULL;
     for (mk_job *job = e->waiting; job != NULL; before = job, job = job->next) {
         if (job->ask.id != id) {
             continue;
         }
-        if (before == NULL) {
-            e->waiting = job->next;
-        } else {
-            before->next = job->next;
-        }
-        if (e->waiting_last == job) {
-            e->waiting_last = before;
-        }
+        unlink_waiting(e, before, job);
         mk_event_done(e, job, MK_FINISH_CANCELLED, 0, 0, "", 0);
         mk_job_free(job);
-        atomic_fetch_sub(&e->n_waiting, 1);
         return;
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
@@ -68,9 +68,11 @@ static void take_commands(mk_engine *e) {
 
 /* ---- from a request to a slot ---- */
 
-static void begin(mk_engine *e, mk_job *job, int32_t *tokens, int32_t n) {
+static void begin(mk_engine *e, mk_job *job) {
     char reason[160];
     mk_slot *slot;
+    const int32_t *tokens = job->tokens;
+    int32_t n = job->n_tokens;
     if (tokens == NULL) {
         mk_event_error(e, job->ask.id, MK_CODE_PROMPT, "the prompt is empty or cannot be tokenised with this vocabulary");
         mk_job_free(job);
@@ -108,19 +110,23 @@ static bool has_idle_slot(const mk_engine *e) {
     return false;
 }
 
+/* In order, but for those whose beginning another slot is computing just now: they begin when it is there. */
 static void start_waiting(mk_engine *e) {
-    while (e->waiting != NULL && has_idle_slot(e) && room_for_command(e)) {
-        mk_job *job = e->waiting;
-        int32_t n, *tokens;
-        e->waiting = job->next;
-        if (e->waiting == NULL) {
-            e->waiting_last = NULL;
+    mk_job *before = NULL, *job = e->waiting, *next;
+    for (; job != NULL && has_idle_slot(e) && room_for_command(e); job = next) {
+        next = job->next;
+        if (!job->known) {
+            job->tokens = mk_tokenise(e, job, &job->n_tokens);
+            job->known = true;
         }
-        atomic_fetch_sub(&e->n_waiting, 1);
-        tokens = mk_tokenise(e, job, &n);
-        begin(e, job, tokens, n);
-        free(tokens);
+        if (mk_must_wait(e, job)) {
+            before = job;
+            continue;
+        }
+        unlink_waiting(e, before, job);
+        begin(e, job);
     }
+    e->all_held = job == NULL;
 }
 
 /* ---- one batch ---- */
@@ -152,6 +158,7 @@ static void step(mk_engine *e) {
     e->last_error[0] = '\0'; /* an older complaint does not explain this decode */
     mk_library_enter(e);
     result = e->table.llama_decode(e->context, e->batch);
+    e->copying = e->copying && result != 0 && result != 2;
     if (result != 0) {
         decode_failed(e, result);
         mk_library_leave(e);
@@ -194,7 +201,7 @@ static bool may_step(mk_engine *e) {
 }
 
 static bool idle(mk_engine *e) {
-    bool commands = !mk_queue_is_empty(e) || (e->waiting != NULL && has_idle_slot(e));
+    bool commands = !mk_queue_is_empty(e) || (e->waiting != NULL && has_idle_slot(e) && !e->all_held);
     return !atomic_load(&e->closing) && !may_step(e) && !(commands && room_for_command(e));
 }
 

@@ -76,3 +76,26 @@ def test_a_bad_budget_is_refused_by_name(tiny: Path, given: object) -> None:
 def test_a_bad_pin_is_refused_by_name(tiny: Path, make_engine: Make) -> None:
     with pytest.raises(OptionError, match="pin"):
         make_engine(tiny).generate("x", pin=-1)
+
+
+def test_those_who_come_together_wait_for_their_persona_and_share_it(models: Path, make_engine: Make) -> None:
+    engine = make_engine(models / "small.gguf", context=1024, slots=6)
+    streams = [Chat(engine, LAMP).say(f"And you, {i}?", max_tokens=4, temperature=0) for i in range(6)]
+    finish_all(engine, streams)
+    computed = [stream.stats.prompt_tokens - stream.stats.cached_tokens for stream in streams]
+    assert max(computed[1:]) < 40
+
+
+def test_slots_share_among_themselves_when_nothing_is_stored(models: Path, make_engine: Make) -> None:
+    """llama.cpp copies the whole sequence in the next decode; what is behind the shared beginning is cut off."""
+    shared = make_engine(models / "small.gguf", context=1024, slots=3, cache_ram=0)
+    streams = [Chat(shared, LAMP).say(words, max_tokens=12, temperature=0) for words in ("Hm?", "And you?", "Who?")]
+    finish_all(shared, streams)
+    assert all(stream.stats.cached_tokens > 100 for stream in streams[1:])
+    assert [stream.finish for stream in streams] == ["length"] * 3
+    # the copy is the original: who was copied goes on as if she had computed it all
+    original = make_engine(models / "small.gguf", context=1024, slots=1, cache_ram=0)
+    Chat(original, LAMP).say("Hm?", max_tokens=12, temperature=0).result(60)
+    again = Chat(original, LAMP).say("And you?", max_tokens=12, temperature=0)
+    assert again.result(60)
+    assert again.stats.cached_tokens == streams[1].stats.cached_tokens

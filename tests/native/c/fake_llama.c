@@ -33,6 +33,7 @@ typedef struct context {
     sequence *sequences;
     int32_t *outputs;        /* by index in the last batch: the sequence with logits there, or -1 */
     int32_t n_outputs;
+    bool copying;            /* a copy between sequences waits for the next decode */
     pthread_t owner;         /* the only thread that may use this context */
 } context;
 
@@ -58,6 +59,7 @@ void fake_reset(void) {
     atomic_store(&fake.aborted, 0);
     atomic_store(&fake.most_sequences, 0);
     atomic_store(&fake.gpu_layers, 0);
+    atomic_store(&fake.copied, 0);
     atomic_store(&fake.saved, 0);
     atomic_store(&fake.restored, 0);
     atomic_store(&fake.refuse_state, 0);
@@ -424,6 +426,20 @@ static int32_t seq_pos_min(void *memory, int32_t seq) {
     return c->sequences[seq].n == 0 ? -1 : c->model->options.recurrent ? c->sequences[seq].n - 1 : c->sequences[seq].from;
 }
 
+/* As between the streams of a cache that is not unified: whole sequences only, and carried out by the next
+ * decode, so that until then no state may be read or written. */
+static void seq_cp(void *memory, int32_t from, int32_t to, int32_t p0, int32_t p1) {
+    context *c = memory;
+    CHECK(pthread_equal(c->owner, pthread_self()));
+    CHECK(from >= 0 && from < (int32_t) c->params.n_seq_max && to >= 0 && to < (int32_t) c->params.n_seq_max && from != to);
+    CHECK(p0 < 0 && p1 < 0 && !c->model->options.recurrent);
+    memcpy(c->sequences[to].tokens, c->sequences[from].tokens, (size_t) c->sequences[from].n * sizeof(int32_t));
+    c->sequences[to].n = c->sequences[from].n;
+    c->sequences[to].from = c->sequences[from].from;
+    c->copying = true;
+    atomic_fetch_add(&fake.copied, 1);
+}
+
 /* A state is a magic number, how many tokens, where the memory begins, and the tokens. */
 enum { STATE_MAGIC = 0x51a7e };
 
@@ -438,6 +454,7 @@ static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) 
     const sequence *s = &c->sequences[seq];
     int32_t n = s->n, swa = c->model->options.swa;
     int32_t head[3] = {STATE_MAGIC, n, swa > 0 && n > swa ? n - swa : s->from};
+    CHECK(!c->copying);
     if (size < state_size(c, seq)) {
         return 0;
     }
@@ -452,7 +469,7 @@ static size_t state_set(void *context_, const uint8_t *in, size_t size, int32_t 
     sequence *s = &c->sequences[seq];
     int32_t head[3];
     CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
-    CHECK(size >= sizeof head);
+    CHECK(size >= sizeof head && !c->copying);
     memcpy(head, in, sizeof head);
     /* the real one may fail an assertion over such bytes */
     CHECK(head[0] == STATE_MAGIC && head[1] >= 0 && head[1] <= c->room && size == ((size_t) head[1] + 3) * sizeof(int32_t));
@@ -518,6 +535,7 @@ static int32_t decode(void *context_, mk_batch b) {
     int result = atomic_exchange(&fake.fail, 0), how = atomic_load(&fake.assertion);
     int32_t kept = b.n_tokens;
     check_batch(c, &b);
+    c->copying = false;
     atomic_fetch_add(&fake.decodes, 1);
     if (how != 0 && how != FAKE_ASSERT_WHEN_ABORTED) {
         atomic_store(&fake.assertion, 0);
@@ -676,6 +694,7 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_memory_seq_rm, seq_rm),
         ENTRY(llama_memory_clear, memory_clear),
         ENTRY(llama_memory_seq_pos_min, seq_pos_min),
+        ENTRY(llama_memory_seq_cp, seq_cp),
         ENTRY(llama_state_seq_get_size, state_size),
         ENTRY(llama_state_seq_get_data, state_get),
         ENTRY(llama_state_seq_set_data, state_set),

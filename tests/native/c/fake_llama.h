@@ -64,6 +64,7 @@ typedef struct fake_control {
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
     _Atomic int gpu_layers;
+    _Atomic int copied;          /* sequences, ever */
     _Atomic int saved, restored; /* states of sequences, ever */
     _Atomic int refuse_state;    /* the next state is refused */
 } fake_control;

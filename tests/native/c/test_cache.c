@@ -177,6 +177,53 @@ static void a_persona_is_computed_once(void) {
     }
 }
 
+/* Those who come while the persona is being computed wait for it, and copy it. */
+static void a_persona_is_computed_once_for_all_who_come_together(void) {
+    mk_config config = usual_config();
+    for (int kind = 0; kind < 3; kind++) {
+        uint64_t ids[8], before;
+        fake_options.recurrent = kind == 1;
+        config.cache_bytes = kind == 2 ? 0 : 1 << 20; /* without a store, the slots share among themselves */
+        config.slots = 8;
+        host_open_ready(&h, &config);
+        atomic_store(&fake.token_us, 20);
+        before = prefilled();
+        for (int i = 0; i < 8; i++) {
+            begin(&talks[i], 7, 300, i);
+            ids[i] = submit_turn(&talks[i], "No, it is not.");
+        }
+        for (int i = 0; i < 8; i++) {
+            end_turn(&talks[i], ids[i], "No, it is not.");
+            CHECK(i == 0 || talks[i].cached >= 300);
+        }
+        CHECK(prefilled() - before < 300 + 8 * 60);
+        CHECK(kind != 2 || atomic_load(&fake.copied) == 7);
+        host_close(&h);
+        fake_reset();
+    }
+}
+
+/* The one who computed the persona is cancelled: another computes it, and the others wait for that one. */
+static void a_persona_whose_first_speaker_is_cancelled_is_computed_by_the_next(void) {
+    mk_config config = usual_config();
+    uint64_t ids[4];
+    host_open_ready(&h, &config);
+    atomic_store(&fake.token_us, 200);
+    for (int i = 0; i < 4; i++) {
+        begin(&talks[i], 7, 300, i);
+        ids[i] = submit_turn(&talks[i], "No.");
+    }
+    until(&fake.decodes, 2);
+    mk_engine_cancel(h.engine, ids[0]);
+    atomic_store(&fake.token_us, 0);
+    host_until_ended(&h, ids[0]);
+    for (int i = 1; i < 4; i++) {
+        end_turn(&talks[i], ids[i], "No.");
+    }
+    host_close(&h);
+    fake_reset();
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(sixty_four_speakers_in_four_slots_prefill_only_what_is_new);
@@ -187,5 +234,7 @@ int main(int argc, char **argv) {
     RUN(a_prompt_that_will_not_go_on_is_not_stored);
     RUN(a_state_that_is_refused_costs_a_prefill_and_no_more);
     RUN(a_persona_is_computed_once);
+    RUN(a_persona_is_computed_once_for_all_who_come_together);
+    RUN(a_persona_whose_first_speaker_is_cancelled_is_computed_by_the_next);
     return 0;
 }

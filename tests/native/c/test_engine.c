@@ -361,7 +361,7 @@ static void a_cancel_before_during_and_after_ends_a_stream_once(void) {
     CHECK(mk_engine_cancel(h.engine, done) == 0 && mk_engine_cancel(h.engine, 999) == 0 && mk_engine_cancel(h.engine, 0) == 0);
     atomic_store(&fake.decode_us, 5000);
     for (int i = 0; i < 4; i++) {
-        say("", long_words);
+        say((const char *const[]){"a", "b", "c", "d"}[i], long_words); /* one that began like another would wait for it */
     }
     speaking = h.n_streams;
     waiting = say("", "never begun");
