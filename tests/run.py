@@ -1,6 +1,7 @@
-"""Runs the suite the way `make test` and CI do: finds the second llama.cpp build, then calls pytest.
+"""Runs the suite the way `make test` and CI do: finds the second llama.cpp build and the embedder's wheel,
+then calls pytest.
 
-With CI=true a missing second build is a failure, not a skip: what an issue asks for must run there.
+With CI=true a missing one is a failure, not a skip: what an issue asks for must run there.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ import pytest
 
 SECOND = Path(__file__).resolve().parent.parent / ".cache" / "llama-second" / "lib"
 
+WHEELS = SECOND.parents[1] / "embedder"
+
 
 def main() -> int:
     if SECOND.is_dir() and "MODKIT_TEST_LLAMA" not in os.environ:
         os.environ["MODKIT_TEST_LLAMA"] = str(SECOND)
     if os.environ.get("CI") and "MODKIT_TEST_LLAMA" not in os.environ:
         print("the second llama.cpp build is missing, and CI must not go without it (tests/second_llama.sh)")
+        return 1
+    for wheel in WHEELS.glob("*.whl"):
+        os.environ.setdefault("MODKIT_TEST_EMBEDDER", str(wheel))
+    if os.environ.get("CI") and "MODKIT_TEST_EMBEDDER" not in os.environ:
+        print("the embedder's wheel is missing, and CI must not go without it (the Makefile fetches it)")
         return 1
     return int(pytest.main(sys.argv[1:]))
 

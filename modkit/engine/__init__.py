@@ -6,7 +6,7 @@
 from modkit.engine.chat import Chat
 from modkit.engine.engine import Engine
 from modkit.engine.protocol import AnyEngine, Message
-from modkit.engine.stream import Stats, Stream
+from modkit.engine.stream import Answer, Stats, Stream
 from modkit.native.sampling import Options
 
-__all__ = ["AnyEngine", "Chat", "Engine", "Message", "Options", "Stats", "Stream"]
+__all__ = ["Answer", "AnyEngine", "Chat", "Engine", "Message", "Options", "Stats", "Stream"]

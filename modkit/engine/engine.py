@@ -16,14 +16,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
 from modkit.engine.helper import Helper
 from modkit.engine.protocol import Message
-from modkit.engine.stream import Stream
+from modkit.engine.stream import Answer, Pending, Stream
 from modkit.engine.template import ChatTemplate, Prompt, Segment, check_messages
+from modkit.engine.vectors import check_texts, pooling_number
 from modkit.errors import (
     ContextOverflow,
     EngineClosed,
@@ -37,13 +38,14 @@ from modkit.errors import (
 )
 from modkit.native.sampling import Options
 from modkit.native.settings import Settings, configure
-from modkit.native.worker import MAX_WAITING, Worker, WorkerState
+from modkit.native.worker import MAX_WAITING, Vectors, Worker, WorkerState
 
 __all__ = ["Engine"]
 
 log = logging.getLogger("modkit.engine")
 llama_log = logging.getLogger("modkit.llama")
 
+P = TypeVar("P", bound=Pending[Any])
 _FINISH = ("stop", "length", "cancelled", "stop")
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _ERRORS: dict[int, type[ModkitError]] = {Worker.CODE_OVERFLOW: ContextOverflow}
@@ -81,7 +83,7 @@ class Engine:
         self.name = ""
         self.context = context
         self._thread = threading.get_ident()
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Pending[Any]] = {}
         self._next_id = 1
         self._template = ChatTemplate(chat_template)
         self._own_template = chat_template is not None
@@ -174,7 +176,7 @@ class Engine:
             else:
                 self._stream_event(streams, kind, event)
 
-    def _stream_event(self, streams: dict[int, Stream], kind: int, event: list[Any]) -> None:
+    def _stream_event(self, streams: dict[int, Pending[Any]], kind: int, event: list[Any]) -> None:
         if kind == Worker.STARTED:
             stream = streams.get(event[0])
             if stream is not None:
@@ -228,7 +230,7 @@ class Engine:
         self._end_all(error)
 
     def _end_all(self, error: ModkitError) -> None:
-        streams = [*self._streams.values(), *(early[0] for early in self._early)]
+        streams: list[Pending[Any]] = [*self._streams.values(), *(early[0] for early in self._early)]
         self._streams.clear()
         self._early.clear()
         for stream in streams:
@@ -271,6 +273,44 @@ class Engine:
         else:
             self._submit_prompt(stream, self._template.prompt(checked), chosen)
         return stream
+
+    def embed(
+        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True, trim: bool = True
+    ) -> Answer[memoryview[float]]:
+        """Texts as vectors: the result is a memoryview of float32, of shape (texts, dimensions).
+
+        pooling: None (the model's own way, or the mean), "mean", "cls", "last", or "none" for a vector per token
+        (the rows of all texts one after another). normalise: vectors of length 1. trim: a text longer than the
+        model reads is cut; False makes it an error. Works beside streams that speak, many texts in a decode.
+        Returns at once. Raises as generate(). What `numpy.asarray()` needs is there; no numpy is.
+        """
+        answer: Answer[memoryview[float]] = self._new_pending(Answer)
+        vectors = self._submit_texts(
+            answer, check_texts(texts), pooling=pooling_number(pooling), normalise=normalise, trim=trim
+        )
+        answer._make = vectors.view
+        return answer
+
+    def rank(self, query: str, texts: Sequence[str], *, trim: bool = True) -> Answer[list[float]]:
+        """How well each text answers the query, by a cross-encoder (a reranker): higher is better, any scale.
+
+        Returns at once. Raises as generate(); a model that is no reranker ends the answer with EngineError.
+        """
+        pairs = [*check_texts([query]), *check_texts(texts)]
+        answer: Answer[list[float]] = self._new_pending(Answer)
+        vectors = self._submit_texts(answer, pairs, rank=True, trim=trim)
+        answer._make = vectors.column
+        return answer
+
+    def _submit_texts(
+        self, answer: Answer[Any], texts: list[str], *, rank: bool = False, pooling: int = -1,
+        normalise: bool = False, trim: bool = True,
+    ) -> Vectors:  # fmt: skip
+        vectors = self._worker.embed(
+            answer.id, texts, rank=rank, pooling=pooling, normalise=bool(normalise), trim=bool(trim)
+        )
+        self._streams[answer.id] = answer
+        return vectors
 
     def background(self, function: Callable[[], None]) -> None:
         """Runs function on the helper thread, off the frame, in order with chat()'s functions."""
@@ -327,11 +367,14 @@ class Engine:
         self._submit(stream, prompt.segments, options, add_bos=not writes_bos, trim_start=True, turns=prompt.turns)
 
     def _new_stream(self) -> Stream:
+        return self._new_pending(Stream)
+
+    def _new_pending(self, kind: type[P]) -> P:
         self._check_thread()
         self._check_alive()
         if len(self._streams) + len(self._early) >= MAX_WAITING:
             raise QueueFull(f"{MAX_WAITING} requests are waiting already; tick, or cancel some")
-        stream = Stream(self, self._next_id)
+        stream = kind(self, self._next_id)
         self._next_id += 1
         return stream
 
@@ -351,7 +394,7 @@ class Engine:
         self._worker.submit(stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start, turns=turns)
         self._streams[stream.id] = stream
 
-    def _cancel(self, stream: Stream) -> None:
+    def _cancel(self, stream: Pending[Any]) -> None:
         self._check_thread()
         if stream.id in self._streams:
             self._worker.cancel(stream.id)

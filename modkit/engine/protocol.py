@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 if TYPE_CHECKING:
-    from modkit.engine.stream import Stream
+    from modkit.engine.stream import Answer, Pending, Stream
 
 __all__ = ["AnyEngine", "Message"]
 
@@ -53,9 +53,17 @@ class AnyEngine(Protocol):
 
     def chat(self, messages: Sequence[Message] | Callable[[], Sequence[Message]], **options: Any) -> Stream: ...
 
+    def embed(
+        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True
+    ) -> Answer[memoryview[float]]:
+        """Texts as rows of float32; see Engine.embed()."""
+
+    def rank(self, query: str, texts: Sequence[str]) -> Answer[list[float]]:
+        """A score for each text; see Engine.rank()."""
+
     def background(self, function: Callable[[], None]) -> None:
         """Runs function on the engine's helper thread, off the frame, in order."""
 
     def close(self) -> None: ...
 
-    def _cancel(self, stream: Stream) -> None: ...
+    def _cancel(self, stream: Pending[Any]) -> None: ...

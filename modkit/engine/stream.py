@@ -1,4 +1,4 @@
-"""A reply on its way: text as it arrives, and how it ended.
+"""What an engine was asked, on its way: a reply whose text arrives in pieces, or an answer that arrives whole.
 
 Made by an engine, fed inside its `tick()`; everything here is called on the thread that ticks, and
 nothing here waits, except `result()`, which is for scripts.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from modkit.errors import ModkitError, StreamTimeout
+from modkit.errors import EngineError, ModkitError, StreamTimeout
 
 if TYPE_CHECKING:
     from modkit.engine.protocol import AnyEngine
 
-__all__ = ["Stats", "Stream"]
+__all__ = ["Answer", "Pending", "Stats", "Stream"]
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -46,12 +48,11 @@ class _Arrival:
         return self._ready()
 
 
-class Stream:
-    """One reply. Poll it (`take`, `done`), or await it in a host's coroutine, or `result()` it in a script.
+class Pending(Generic[T]):
+    """Something that an engine was asked. Poll `done`, or await it in a host's coroutine, or `result()` it in a script.
 
-    Attributes: id, finish (None while running, then "stop", "length", "cancelled" or "error"),
-    error (set when finish is "error"), stats, tokens (the generated token ids; empty when a stop string
-    cut the reply, because tokens and text then differ).
+    Attributes: id, finish (None while running, then "stop", "length", "cancelled" or "error"), error (set when
+    finish is "error"), stats.
     """
 
     def __init__(self, engine: AnyEngine, stream_id: int) -> None:
@@ -60,16 +61,113 @@ class Stream:
         self.error: ModkitError | None = None
         self.stats = Stats()
         self._engine = engine
-        self._parts: list[str] = []
-        self._taken = 0
-        self._tokens: list[int] = []
-        self._callbacks: list[Callable[[Stream], None]] = []
+        self._callbacks: list[Callable[[Any], None]] = []
         self._cancelled = False
 
     @property
+    def tokens(self) -> tuple[int, ...]:
+        """The generated token ids, where there are any."""
+        return ()
+
+    @property
     def done(self) -> bool:
-        """True once the reply has ended, in whatever way."""
+        """True once it has ended, in whatever way."""
         return self.finish is not None
+
+    def cancel(self) -> None:
+        """Stops it: nothing arrives after this; it is done within a few ticks, finish "cancelled"."""
+        if self.finish is None and not self._cancelled:
+            self._cancelled = True
+            self._engine._cancel(self)
+
+    def on_done(self, function: Callable[[Any], None]) -> None:
+        """Calls function(self) once, inside the tick that ends it (at once if it is over)."""
+        if self.finish is not None:
+            function(self)
+        else:
+            self._callbacks.append(function)
+
+    def result(self, timeout: float | None = None) -> T:
+        """For scripts: ticks the engine until it is over and returns what was asked for.
+
+        timeout in seconds (None: no limit). Raises StreamTimeout (it goes on), or its error.
+        Blocks: never call it inside a game's frame.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.finish is None:
+            self._engine.tick()
+            if self.finish is None:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise StreamTimeout(f"the reply was not finished after {timeout:g} s; it goes on")
+                time.sleep(0.001)
+        if self.error is not None:
+            raise self.error
+        return self._value()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """In a host's coroutine: resumes when it is over; its value is what was asked for."""
+        if self.finish is None:
+            yield _Arrival(lambda: self.finish is not None)
+        if self.error is not None:
+            raise self.error
+        return self._value()
+
+    def _value(self) -> T:
+        raise NotImplementedError
+
+    # ---- for engines: called inside tick() ----
+
+    def _started(self, prompt_tokens: int, cached_tokens: int) -> None:
+        self.stats.prompt_tokens = prompt_tokens
+        self.stats.cached_tokens = cached_tokens
+
+    def _feed(self, text: str, token: int = -1) -> None:
+        """A piece of text; what has none ignores it."""
+
+    def _end(self, finish: str, error: ModkitError | None = None, *, keep_tokens: bool = True) -> None:
+        if self.finish is not None:
+            return
+        if self._cancelled and finish != "error":
+            finish = "cancelled"  # it may have ended by itself before the cancel reached the worker
+        self.error = error
+        self.finish = finish
+        callbacks, self._callbacks = self._callbacks, []
+        for function in callbacks:
+            function(self)
+
+
+class Answer(Pending[T]):
+    """What arrives whole: vectors, scores, probabilities. A cancelled one raises EngineError from result()."""
+
+    def __init__(self, engine: AnyEngine, stream_id: int, value: Callable[[], T] | None = None) -> None:
+        super().__init__(engine, stream_id)
+        self._make = value
+        self._made: T | None = None
+
+    def _value(self) -> T:
+        if self.finish != "stop" or self._make is None:
+            raise EngineError("it was cancelled, so there is no result")
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.id} {self.finish or 'running'}>"
+
+
+class Stream(Pending[str]):
+    """One reply. Poll it (`take`, `done`), or await it in a host's coroutine, or `result()` it in a script.
+
+    Attributes: id, finish (None while running, then "stop", "length", "cancelled" or "error"),
+    error (set when finish is "error"), stats, tokens (the generated token ids; empty when a stop string
+    cut the reply, because tokens and text then differ).
+    """
+
+    def __init__(self, engine: AnyEngine, stream_id: int) -> None:
+        super().__init__(engine, stream_id)
+        self._parts: list[str] = []
+        self._taken = 0
+        self._tokens: list[int] = []
 
     @property
     def text(self) -> str:
@@ -88,44 +186,6 @@ class Stream:
         self._taken = len(self._parts)
         return new
 
-    def cancel(self) -> None:
-        """Stops the reply: no text arrives after this; it is done within a few ticks, finish "cancelled"."""
-        if self.finish is None and not self._cancelled:
-            self._cancelled = True
-            self._engine._cancel(self)
-
-    def on_done(self, function: Callable[[Stream], None]) -> None:
-        """Calls function(stream) once, inside the tick that ends the stream (at once if it is over)."""
-        if self.finish is not None:
-            function(self)
-        else:
-            self._callbacks.append(function)
-
-    def result(self, timeout: float | None = None) -> str:
-        """For scripts: ticks the engine until the reply is over and returns its text.
-
-        timeout in seconds (None: no limit). Raises StreamTimeout (the stream goes on), or the stream's
-        error. Blocks: never call it inside a game's frame.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.finish is None:
-            self._engine.tick()
-            if self.finish is None:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise StreamTimeout(f"the reply was not finished after {timeout:g} s; it goes on")
-                time.sleep(0.001)
-        if self.error is not None:
-            raise self.error
-        return self.text
-
-    def __await__(self) -> Generator[Any, None, str]:
-        """In a host's coroutine: resumes when the reply is over; its value is the text."""
-        if self.finish is None:
-            yield _Arrival(lambda: self.finish is not None)
-        if self.error is not None:
-            raise self.error
-        return self.text
-
     async def __aiter__(self) -> AsyncIterator[str]:
         """In a host's coroutine: the text in pieces, as they arrive, frame by frame."""
         while True:
@@ -141,10 +201,6 @@ class Stream:
 
     # ---- for engines: called inside tick() ----
 
-    def _started(self, prompt_tokens: int, cached_tokens: int) -> None:
-        self.stats.prompt_tokens = prompt_tokens
-        self.stats.cached_tokens = cached_tokens
-
     def _feed(self, text: str, token: int = -1) -> None:
         if self._cancelled or self.finish is not None:
             return
@@ -155,17 +211,12 @@ class Stream:
             self._parts.append(text)
 
     def _end(self, finish: str, error: ModkitError | None = None, *, keep_tokens: bool = True) -> None:
-        if self.finish is not None:
-            return
-        if self._cancelled and finish != "error":
-            finish = "cancelled"  # the reply may have ended by itself before the cancel reached the worker
-        if not keep_tokens:
+        if self.finish is None and not keep_tokens:
             self._tokens.clear()
-        self.error = error
-        self.finish = finish
-        callbacks, self._callbacks = self._callbacks, []
-        for function in callbacks:
-            function(self)
+        super()._end(finish, error)
+
+    def _value(self) -> str:
+        return self.text
 
     def __repr__(self) -> str:
         return f"<Stream {self.id} {self.finish or 'running'} {len(self.text)} characters>"

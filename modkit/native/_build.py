@@ -17,6 +17,7 @@ SOURCES = (
     *("core.c", "worker.c", "request.c", "schedule.c", "cache.c", "speak.c", "load.c", "text.c", "gguf.c"),
     "tools.c",
     "store.c",
+    "embed.c",
 )
 
 
@@ -35,7 +36,7 @@ core.set_source(
     depends=[f"modkit/native/{path.name}" for path in sorted(HERE.glob("*.h"))],
     include_dirs=["modkit/native"],
     extra_compile_args=_flags(),
-    libraries=["dl"] if sys.platform.startswith("linux") else [],
+    libraries=["dl", "m"] if sys.platform.startswith("linux") else [],
     py_limited_api=True,
 )
 

@@ -243,12 +243,14 @@ static mk_job *job_new(const mk_request *ask) {
         at += aligned((size_t) ask->stops[i].length);
     }
     job->submitted = mk_now();
+    mk_block_hold(ask->block);
     return job;
 }
 
 void mk_job_free(mk_job *job) {
     if (job != NULL) {
         free(job->tokens);
+        mk_block_release(job->ask.block);
     }
     free(job);
 }
@@ -372,6 +374,8 @@ static void fill_callbacks(mk_engine *e) {
     put_pointer(&e->config.model_params, e->config.at_progress_data, &e);
     put_pointer(&e->config.context_params, e->config.at_abort, &abort_decode);
     put_pointer(&e->config.context_params, e->config.at_abort_data, &e);
+    put_pointer(&e->config.embed_params, e->config.at_abort, &abort_decode);
+    put_pointer(&e->config.embed_params, e->config.at_abort_data, &e);
 }
 
 mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {

@@ -82,6 +82,13 @@ typedef struct mk_chain_params {
     X(bool, llama_model_is_recurrent, (const void *) )                                                                 \
     X(bool, llama_model_is_hybrid, (const void *) )                                                                    \
     X(int32_t, llama_model_n_swa, (const void *) )                                                                     \
+    X(int, llama_pooling_type, (const void *) )                                                                        \
+    X(int32_t, llama_model_n_embd_out, (const void *) )                                                                \
+    X(float *, llama_get_embeddings_ith, (void *, int32_t))                                                            \
+    X(float *, llama_get_embeddings_seq, (void *, int32_t))                                                            \
+    X(int32_t, llama_vocab_sep, (const void *) )                                                                       \
+    X(bool, llama_vocab_get_add_eos, (const void *) )                                                                  \
+    X(bool, llama_vocab_get_add_sep, (const void *) )                                                                  \
     X(void *, llama_sampler_chain_init, (mk_chain_params))                                                             \
     X(void, llama_sampler_chain_add, (void *, void *) )                                                                \
     X(void *, llama_sampler_init_greedy, (void) )                                                                      \
@@ -124,7 +131,7 @@ enum {
     MK_LOG = 7,       /* [0, 7, ggml level, line] */
 };
 enum { MK_FINISH_STOP = 0, MK_FINISH_LENGTH = 1, MK_FINISH_CANCELLED = 2, MK_FINISH_STOP_STRING = 3 };
-enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4 };
+enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4, MK_CODE_TASK = 5 };
 enum { MK_LOADING = 0, MK_READY = 1, MK_ENDED = 2, MK_DEAD = 3 };
 
 /* Read by the host through a buffer, without a call: a tick with no news costs two loads. */
@@ -165,6 +172,9 @@ typedef struct mk_config {
     uint64_t cache_bytes;       /* of memory for sequences that have no slot at the moment; 0 for none */
     /* Where these fields lie in the blobs, in bytes: the worker fills them in. */
     int32_t at_gpu_layers, at_progress, at_progress_data, at_abort, at_abort_data;
+    /* The params of the context for embeddings, and where its sizes lie. */
+    mk_blob embed_params;
+    int32_t at_n_ctx, at_n_batch, at_n_ubatch, at_n_outputs, at_n_sequences, at_pooling;
     /* std::set_terminate of the C++ runtime behind the library, or NULL: a C++ exception that leaves
      * the library on the worker's thread then ends the engine instead of the process. */
     void *set_terminate;
@@ -179,6 +189,22 @@ typedef struct mk_segment {
     int32_t kind;
     bool turn;        /* a turn of the conversation begins here: all before the first one is the persona */
 } mk_segment;
+
+/* A result too large for the ring: rows of floats. The host makes it and gives it with the request; the worker
+ * fills it; the host may look inside once it has read the record that ends the request. Each side lets go of
+ * it, and whoever is last frees it. */
+typedef struct mk_block mk_block;
+mk_block *mk_block_new(void); /* NULL when memory is out */
+void mk_block_release(mk_block *b);
+float *mk_block_data(mk_block *b);             /* rows x columns, one row after another; NULL when empty */
+int64_t mk_block_rows(const mk_block *b);
+int32_t mk_block_columns(const mk_block *b);
+const int32_t *mk_block_rows_of(const mk_block *b); /* how many rows each text has; NULL when empty */
+int32_t mk_block_trimmed(const mk_block *b);   /* texts that were longer than the model reads */
+
+/* SPEAK: a reply. EMBED: a vector for each segment (MK_TEXT). RANK: a score for each segment against the first.
+ * The last two take segments, block, pooling, normalise and trim, and nothing else. */
+enum { MK_TASK_SPEAK = 0, MK_TASK_EMBED = 1, MK_TASK_RANK = 2 };
 
 typedef struct mk_request {
     uint64_t id; /* > 0, never used twice */
@@ -196,6 +222,11 @@ typedef struct mk_request {
     float repeat_penalty, frequency_penalty, presence_penalty;
     int32_t repeat_last_n;
     uint32_t seed;
+    int32_t task;
+    mk_block *block;
+    int32_t pooling; /* as llama.cpp numbers them; -1: the model's own, or else the mean */
+    bool normalise;  /* vectors of length 1 */
+    bool trim;       /* cut texts longer than the model reads, instead of failing */
 } mk_request;
 
 typedef struct mk_engine mk_engine;

@@ -70,6 +70,28 @@ typedef struct mk_store {
     uint32_t n;
 } mk_store;
 
+/* Who reads `holders`: both sides. Everything else is the worker's until the request has ended, then the host's. */
+struct mk_block {
+    _Atomic int32_t holders;
+    float *data;
+    int64_t rows, room;
+    int32_t columns, trimmed;
+    int32_t *rows_of;
+};
+
+/* What embed.c keeps between two slices; the worker's own. */
+typedef struct mk_embedder {
+    mk_job *first, *last; /* the first one is under way */
+    int32_t next, n_tokens; /* texts and tokens of it that are done */
+    void *context;          /* made when it is first asked for */
+    int32_t asked, pooling; /* the pooling it was made for, and the one it has */
+    int32_t window, room;   /* tokens a text may have, and a batch */
+    mk_batch batch;
+    int32_t *scratch; /* the tokens of one text */
+    size_t scratch_room;
+    double seconds_per_token;
+} mk_embedder;
+
 struct mk_engine {
     /* written before the worker starts */
     mk_table table;
@@ -98,6 +120,7 @@ struct mk_engine {
     mk_batch batch;
     int32_t batch_room;
     mk_job *waiting, *waiting_last;
+    mk_embedder embedder;
     double seconds_per_token; /* of prefill, learned; 0 before the first */
     uint64_t clock;           /* for last_used */
     bool all_held;            /* every waiting request waits for what another one computes */
@@ -170,6 +193,15 @@ void mk_slot_finish(mk_engine *e, mk_slot *slot, int finish);
 void mk_slot_fail(mk_engine *e, mk_slot *slot, uint32_t code, const char *reason);
 void mk_speak(mk_engine *e, mk_slot *slot);
 
+/* embed.c: requests for vectors, decoded in slices of whole texts. A block's pieces */
+void mk_embed_add(mk_engine *e, mk_job *job);
+bool mk_embed_cancel(mk_engine *e, uint64_t id);
+bool mk_embed_wants(const mk_engine *e);
+void mk_embed_step(mk_engine *e, bool others);
+void mk_embed_free(mk_engine *e);
+void mk_block_hold(mk_block *b);
+bool mk_block_room(mk_block *b, int64_t rows);
+
 /* worker.c: returns when the engine closes */
 void mk_worker_loop(mk_engine *e);
 
@@ -177,5 +209,7 @@ void mk_worker_loop(mk_engine *e);
 void mk_worker_run(mk_engine *e);
 bool mk_on_progress(float progress, void *engine);
 bool mk_on_abort_decode(void *engine);
+bool mk_batch_new(mk_batch *b, int32_t room);
+void mk_batch_free(mk_batch *b);
 
 #endif

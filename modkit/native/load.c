@@ -141,28 +141,48 @@ static bool describe(mk_engine *e) {
     return true;
 }
 
-static bool make_slots(mk_engine *e) {
-    size_t room = (size_t) e->batch_room;
-    mk_batch *b = &e->batch;
-    e->slots = calloc(e->config.slots, sizeof *e->slots);
+/* A batch of one sequence a token; false when memory is out (mk_batch_free then frees what there is). */
+bool mk_batch_new(mk_batch *b, int32_t n) {
+    size_t room = (size_t) n;
     b->token = calloc(room, sizeof *b->token);
     b->pos = calloc(room, sizeof *b->pos);
     b->n_seq_id = calloc(room, sizeof *b->n_seq_id);
     b->seq_id = calloc(room, sizeof *b->seq_id);
     b->logits = calloc(room, sizeof *b->logits);
-    if (!e->slots || !b->token || !b->pos || !b->n_seq_id || !b->seq_id || !b->logits) {
-        failed(e, "no memory for the slots");
+    if (!b->token || !b->pos || !b->n_seq_id || !b->seq_id || !b->logits) {
         return false;
     }
     b->seq_id[0] = calloc(room, sizeof **b->seq_id);
     for (size_t i = 1; i < room && b->seq_id[0] != NULL; i++) {
         b->seq_id[i] = b->seq_id[0] + i;
     }
+    return b->seq_id[0] != NULL;
+}
+
+void mk_batch_free(mk_batch *b) {
+    if (b->seq_id != NULL) {
+        free(b->seq_id[0]);
+    }
+    free(b->token);
+    free(b->pos);
+    free(b->n_seq_id);
+    free(b->seq_id);
+    free(b->logits);
+    memset(b, 0, sizeof *b);
+}
+
+static bool make_slots(mk_engine *e) {
+    bool batch = mk_batch_new(&e->batch, e->batch_room);
+    e->slots = calloc(e->config.slots, sizeof *e->slots);
+    if (e->slots == NULL || !batch) {
+        failed(e, "no memory for the slots");
+        return false;
+    }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
         slot->seq = (int32_t) i;
         slot->tokens = malloc(((size_t) e->info.context + 1) * sizeof *slot->tokens);
-        if (b->seq_id[0] == NULL || slot->tokens == NULL || mk_text_room(&slot->text, 1024) == NULL) {
+        if (slot->tokens == NULL || mk_text_room(&slot->text, 1024) == NULL) {
             failed(e, "no memory for the slots");
             return false;
         }
@@ -171,20 +191,13 @@ static bool make_slots(mk_engine *e) {
 }
 
 static void give_back(mk_engine *e) {
-    mk_batch *b = &e->batch;
     for (uint32_t i = 0; e->slots != NULL && i < e->config.slots; i++) {
         free(e->slots[i].tokens);
         free(e->slots[i].text.bytes);
     }
-    if (b->seq_id != NULL) {
-        free(b->seq_id[0]);
-    }
     mk_store_free(e);
-    free(b->token);
-    free(b->pos);
-    free(b->n_seq_id);
-    free(b->seq_id);
-    free(b->logits);
+    mk_batch_free(&e->batch);
+    mk_embed_free(e);
     free(e->slots);
     if (e->context != NULL) {
         e->table.llama_free(e->context);

@@ -144,9 +144,26 @@ def _fill_params(config: Any, settings: Settings, library: Library) -> None:
     context.no_perf = True
     core_ffi.memmove(core_ffi.addressof(config, "model_params"), library.ffi.buffer(model_block), 512)
     core_ffi.memmove(core_ffi.addressof(config, "context_params"), library.ffi.buffer(context_block), 512)
+    _fill_embed_params(config, settings, library)
     layout = library.layout
     config.at_gpu_layers = layout.offset("model", "n_gpu_layers")
     config.at_progress = layout.offset("model", "progress_callback")
     config.at_progress_data = layout.offset("model", "progress_callback_user_data")
     config.at_abort = layout.offset("context", "abort_callback")
     config.at_abort_data = layout.offset("context", "abort_callback_data")
+    config.at_n_ctx = layout.offset("context", "n_ctx")
+    config.at_n_batch = layout.offset("context", "n_batch")
+    config.at_n_ubatch = layout.offset("context", "n_ubatch")
+    config.at_n_outputs = layout.offset("context", "n_outputs_max")
+    config.at_n_sequences = layout.offset("context", "n_seq_max")
+    config.at_pooling = layout.offset("context", "pooling_type")
+
+
+def _fill_embed_params(config: Any, settings: Settings, library: Library) -> None:
+    """The context for embeddings: the worker makes it when it is first asked for some, and knows its sizes then."""
+    block, context = library.context_params()
+    context.n_threads = context.n_threads_batch = settings.threads or default_threads()
+    context.no_perf = True
+    context.embeddings = True
+    context.kv_unified = True
+    core_ffi.memmove(core_ffi.addressof(config, "embed_params"), library.ffi.buffer(block), 512)

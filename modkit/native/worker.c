@@ -28,6 +28,9 @@ static void cancel(mk_engine *e, uint64_t id) {
         mk_job_free(job);
         return;
     }
+    if (mk_embed_cancel(e, id)) {
+        return;
+    }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (e->slots[i].job != NULL && e->slots[i].job->ask.id == id) {
             mk_slot_finish(e, &e->slots[i], MK_FINISH_CANCELLED);
@@ -50,6 +53,10 @@ static void take_commands(mk_engine *e) {
     while (room_for_command(e) && mk_next_command(e, &command)) {
         switch (command.kind) {
         case MK_COMMAND_SUBMIT:
+            if (command.job->ask.task != MK_TASK_SPEAK) {
+                mk_embed_add(e, command.job);
+                break;
+            }
             if (e->waiting_last == NULL) {
                 e->waiting = command.job;
             } else {
@@ -73,6 +80,11 @@ static void begin(mk_engine *e, mk_job *job) {
     mk_slot *slot;
     const int32_t *tokens = job->tokens;
     int32_t n = job->n_tokens;
+    if (e->memory == NULL) {
+        mk_event_error(e, job->ask.id, MK_CODE_TASK, "this model only makes embeddings: ask another one for words");
+        mk_job_free(job);
+        return;
+    }
     if (tokens == NULL) {
         mk_event_error(e, job->ask.id, MK_CODE_PROMPT, "the prompt is empty or cannot be tokenised with this vocabulary");
         mk_job_free(job);
@@ -200,9 +212,13 @@ static bool may_step(mk_engine *e) {
     return busy(e) && room_for_step(e) && !atomic_load(&e->paused);
 }
 
+static bool may_embed(mk_engine *e) {
+    return mk_embed_wants(e) && room_for_command(e) && !atomic_load(&e->paused);
+}
+
 static bool idle(mk_engine *e) {
     bool commands = !mk_queue_is_empty(e) || (e->waiting != NULL && has_idle_slot(e) && !e->all_held);
-    return !atomic_load(&e->closing) && !may_step(e) && !(commands && room_for_command(e));
+    return !atomic_load(&e->closing) && !may_step(e) && !may_embed(e) && !(commands && room_for_command(e));
 }
 
 void mk_worker_loop(mk_engine *e) {
@@ -212,6 +228,9 @@ void mk_worker_loop(mk_engine *e) {
         atomic_store(&e->abort_decode, false);
         take_commands(e);
         start_waiting(e);
+        if (may_embed(e)) { /* in turn with the speakers */
+            mk_embed_step(e, busy(e) || e->waiting != NULL);
+        }
         if (may_step(e)) {
             step(e);
         } else if (idle(e)) {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modkit.native.library import Library
     from modkit.native.sampling import Options
 
-__all__ = ["MAX_WAITING", "Worker", "WorkerState"]
+__all__ = ["MAX_WAITING", "Vectors", "Worker", "WorkerState"]
 
 MAX_WAITING = 1024
 MAX_PROMPT_BYTES = 1 << 26
@@ -35,6 +35,34 @@ class WorkerState(enum.IntEnum):
     DEAD = core.MK_DEAD
 
 
+class Vectors:
+    """Rows of floats that the worker fills and hands over without a copy. Look inside only after the request's end."""
+
+    def __init__(self, block: Any) -> None:
+        self._block = ffi.gc(block, core.mk_block_release)
+
+    @property
+    def trimmed(self) -> int:
+        """How many texts were longer than the model reads and were cut."""
+        return int(core.mk_block_trimmed(self._block))
+
+    def rows_of(self, n: int) -> list[int]:
+        """How many rows each of the n texts has."""
+        rows = core.mk_block_rows_of(self._block)
+        return [0] * n if rows == ffi.NULL else list(ffi.unpack(rows, n))
+
+    def column(self) -> list[float]:
+        """The first number of each row."""
+        return list(self.view().cast("B").cast("f"))[:: core.mk_block_columns(self._block)]
+
+    def view(self) -> memoryview[float]:
+        """All rows as a memoryview of shape (rows, columns), which keeps their memory alive."""
+        rows, columns = core.mk_block_rows(self._block), core.mk_block_columns(self._block)
+        held = [self._block]  # by the destructor, so for as long as anybody holds a view
+        data = ffi.gc(core.mk_block_data(self._block), lambda _: held.clear())
+        return memoryview(ffi.buffer(data, 4 * rows * columns)).cast("B").cast("f", shape=[rows, columns]).toreadonly()
+
+
 class Worker:
     """A started C engine. `config` must have been filled by modkit.native.settings.configure()."""
 
@@ -42,6 +70,7 @@ class Worker:
     TOKEN, DONE, ERROR, LOG = core.MK_TOKEN, core.MK_DONE, core.MK_ERROR, core.MK_LOG
     STOP_STRING = core.MK_FINISH_STOP_STRING
     CODE_OVERFLOW = core.MK_CODE_OVERFLOW
+    CODE_PROMPT = core.MK_CODE_PROMPT
 
     def __init__(self, library: Library, config: Any) -> None:
         self.library = library
@@ -179,6 +208,30 @@ class Worker:
         request.repeat_penalty = options.repeat_penalty
         request.frequency_penalty, request.presence_penalty = options.frequency_penalty, options.presence_penalty
         request.repeat_last_n = options.repeat_last_n
+        self._push(request)
+
+    def embed(self, id: int, texts: Sequence[str], *, rank: bool, pooling: int, normalise: bool, trim: bool) -> Vectors:
+        """Queues texts to be made vectors (rank: scores of texts[1:] against texts[0]). Raises as submit()."""
+        block = core.mk_block_new()
+        if block == ffi.NULL:
+            raise EngineError("no memory for the request")
+        vectors = Vectors(block)
+        segments = ffi.new("mk_segment[]", len(texts))
+        encoded = [text.encode("utf-8", "replace") for text in texts]
+        total = sum(map(len, encoded))
+        if total > MAX_PROMPT_BYTES:
+            raise OptionError(f"the texts have {total} bytes; at most {MAX_PROMPT_BYTES} are accepted at once")
+        keep = [ffi.from_buffer(data) for data in encoded]
+        for segment, data in zip(segments, keep, strict=True):
+            segment.data, segment.length, segment.kind = data, len(data), core.MK_TEXT
+        request = ffi.new("mk_request *")
+        request.id, request.segments, request.n_segments = id, segments, len(texts)
+        request.task = core.MK_TASK_RANK if rank else core.MK_TASK_EMBED
+        request.block, request.pooling, request.normalise, request.trim = block, pooling, normalise, trim
+        self._push(request)
+        return vectors
+
+    def _push(self, request: Any) -> None:
         result = core.mk_engine_submit(self._engine, request)
         if result == -1:
             raise QueueFull(f"{MAX_WAITING} requests are waiting already; tick, or cancel some")

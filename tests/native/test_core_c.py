@@ -19,7 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
-PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store")
+PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed")
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
 FLAGS = {
@@ -30,6 +30,7 @@ FLAGS = {
 PROGRAMS = {
     "engine": ("plain", "address+undefined", "thread"),
     "death": ("plain", "address+undefined", "thread"),
+    "embed": ("plain", "address+undefined", "thread"),
     "stress": ("plain", "address+undefined", "thread"),
     "cache": ("plain", "address+undefined", "thread"),
     # one thread only: nothing that the thread sanitizer could see
@@ -58,7 +59,7 @@ class Build:
 
 
 def gcc(kind: str, sources: list[Path], *arguments: str | Path, cwd: Path | None = None) -> None:
-    command = ["gcc", *FLAGS[kind], "-pthread", f"-I{NATIVE}", f"-I{HERE}", *arguments, *sources]
+    command = ["gcc", *FLAGS[kind], "-pthread", f"-I{NATIVE}", f"-I{HERE}", *arguments, *sources, "-lm"]
     made = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
 

@@ -34,6 +34,7 @@ typedef struct context {
     int32_t *outputs;        /* by index in the last batch: the sequence with logits there, or -1 */
     int32_t n_outputs;
     bool copying;            /* a copy between sequences waits for the next decode */
+    float (*rows)[FAKE_DIMENSIONS]; /* of a context for embeddings: by sequence, or by token */
     pthread_t owner;         /* the only thread that may use this context */
 } context;
 
@@ -211,7 +212,7 @@ static const void *get_vocab(const void *m) {
 
 static int32_t n_ctx_train(const void *m) {
     (void) m;
-    return 2048;
+    return 2048; /* more than a text may have in a decoder's context for embeddings (512) */
 }
 
 static int32_t n_layer(const void *m) {
@@ -360,12 +361,20 @@ static void *init_from_model(void *m, mk_blob blob) {
     c->model = m;
     c->owner = pthread_self();
     memcpy(&c->params, &blob, sizeof c->params);
-    if (c->model->options.refuse_context) {
+    if (c->params.embeddings) {
+        CHECK(c->params.n_batch == c->params.n_ubatch && c->params.n_outputs >= c->params.n_batch);
+        if (c->params.pooling < 0) {
+            c->params.pooling = c->model->options.pooling;
+        }
+        c->rows = calloc(c->params.n_batch > c->params.n_seq_max ? c->params.n_batch : c->params.n_seq_max, sizeof *c->rows);
+    }
+    if (c->params.embeddings ? c->model->options.no_embed_context : c->model->options.refuse_context) {
         complain(4, "not enough memory for the cache\n");
+        free(c->rows);
         free(c);
         return NULL;
     }
-    c->room = (int32_t) (c->params.n_ctx / c->params.n_seq_max);
+    c->room = (int32_t) (c->params.embeddings ? c->params.n_ctx : c->params.n_ctx / c->params.n_seq_max);
     c->sequences = calloc(c->params.n_seq_max, sizeof *c->sequences);
     c->outputs = calloc(c->params.n_batch, sizeof *c->outputs);
     CHECK(c->sequences != NULL && c->outputs != NULL);
@@ -385,12 +394,13 @@ static void context_free(void *context_) {
     }
     free(c->sequences);
     free(c->outputs);
+    free(c->rows);
     free(c);
     atomic_fetch_sub(&fake.contexts, 1);
 }
 
 static void *get_memory(const void *c) {
-    return (void *) (uintptr_t) c;
+    return ((const context *) c)->model->options.no_memory ? NULL : (void *) (uintptr_t) c;
 }
 
 static uint32_t n_ctx(const void *c) {
@@ -519,7 +529,7 @@ static void check_batch(context *c, const mk_batch *b) {
         CHECK(b->token[i] >= 0 && b->token[i] < c->model->options.n_vocab);
         CHECK(b->pos[i] < c->room);
         CHECK(b->pos[i] == (first ? c->sequences[seq].n : b->pos[i - 1] + 1));
-        CHECK(!b->logits[i] || last);
+        CHECK(c->params.embeddings ? b->logits[i] : !b->logits[i] || last);
         for (int32_t k = 0; first && k < i; k++) {
             CHECK(b->seq_id[k][0] != seq); /* a sequence's tokens lie together */
         }
@@ -534,6 +544,10 @@ static int32_t decode(void *context_, mk_batch b) {
     context *c = context_;
     int result = atomic_exchange(&fake.fail, 0), how = atomic_load(&fake.assertion);
     int32_t kept = b.n_tokens;
+    if (c->params.embeddings && c->model->options.no_memory) {
+        memory_clear(c, false);
+    }
+    CHECK(!c->model->options.no_memory || c->params.embeddings); /* an encoder has no words */
     check_batch(c, &b);
     c->copying = false;
     atomic_fetch_add(&fake.decodes, 1);
@@ -557,11 +571,51 @@ static int32_t decode(void *context_, mk_batch b) {
     for (int32_t i = 0; i < b.n_tokens; i++) {
         c->outputs[i] = result == 0 && b.logits[i] ? b.seq_id[i][0] : -1;
     }
+    for (int32_t i = 0; result == 0 && c->rows != NULL && i < b.n_tokens; i++) {
+        int32_t row = c->params.pooling == 0 ? i : b.seq_id[i][0];
+        for (int32_t k = 0; k < FAKE_DIMENSIONS; k++) {
+            float part = c->params.pooling == 4 ? 1 : (float) ((b.token[i] + 1) * (k + 1));
+            c->rows[row][k] = part + (c->params.pooling != 0 && b.pos[i] > 0 ? c->rows[row][k] : 0);
+        }
+    }
     for (int32_t i = 0; i < kept; i++) {
         sequence *s = &c->sequences[b.seq_id[i][0]];
         s->tokens[s->n++] = b.token[i];
     }
     return result;
+}
+
+/* ---- embeddings ---- */
+
+static int pooling_type(const void *c) {
+    return ((const context *) c)->params.pooling;
+}
+
+static int32_t n_embd_out(const void *m) {
+    (void) m;
+    return FAKE_DIMENSIONS;
+}
+
+static float *embeddings_ith(void *context_, int32_t i) {
+    context *c = context_;
+    CHECK(pthread_equal(c->owner, pthread_self()) && c->params.pooling == 0 && i >= 0 && i < c->n_outputs && c->outputs[i] >= 0);
+    return c->rows[i];
+}
+
+static float *embeddings_seq(void *context_, int32_t seq) {
+    context *c = context_;
+    CHECK(pthread_equal(c->owner, pthread_self()) && c->params.pooling != 0 && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
+    return c->rows[seq];
+}
+
+static int32_t sep(const void *v) {
+    (void) v;
+    return FAKE_SEP;
+}
+
+static bool yes(const void *v) {
+    (void) v;
+    return true;
 }
 
 /* ---- sampling ---- */
@@ -701,6 +755,13 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_model_is_recurrent, is_recurrent),
         ENTRY(llama_model_is_hybrid, is_hybrid),
         ENTRY(llama_model_n_swa, n_swa),
+        ENTRY(llama_pooling_type, pooling_type),
+        ENTRY(llama_model_n_embd_out, n_embd_out),
+        ENTRY(llama_get_embeddings_ith, embeddings_ith),
+        ENTRY(llama_get_embeddings_seq, embeddings_seq),
+        ENTRY(llama_vocab_sep, sep),
+        ENTRY(llama_vocab_get_add_eos, yes),
+        ENTRY(llama_vocab_get_add_sep, yes),
         ENTRY(llama_sampler_chain_init, chain_init),
         ENTRY(llama_sampler_chain_add, chain_add),
         ENTRY(llama_sampler_init_greedy, greedy),

@@ -41,6 +41,9 @@ typedef struct fake_options_t {
     bool recurrent; /* a part of a sequence cannot be dropped */
     int swa;        /* so many tokens back a restored state remembers; 0 for all */
     bool encoder, refuse_load, refuse_context, add_bos;
+    bool no_memory;  /* an encoder: it has no cache and makes embeddings only */
+    bool no_embed_context; /* a context for embeddings cannot be made */
+    int pooling;     /* the model's own: 0 none, 1 mean, 4 rank */
     bool note_chain; /* keep fake_chain; for a single engine */
     const char *chat_template;
     const char *complaint; /* logged at level error by a load that fails */
@@ -84,7 +87,14 @@ typedef struct fake_context_params {
     uint32_t n_ctx, n_batch, n_seq_max;
     bool (*abort)(void *);
     void *abort_data;
+    uint32_t n_ubatch, n_outputs;
+    int32_t pooling;
+    bool embeddings;
 } fake_context_params;
+
+/* Of the context for embeddings: row[k] of a text is the sum over its tokens t of (t + 1) * (k + 1), so a test
+ * knows each vector; a token's own row is its own part of the sum. A rank is the number of tokens. */
+enum { FAKE_DIMENSIONS = 8, FAKE_SEP = FAKE_EOS };
 
 void fake_fill(mk_table *table);
 /* The fake C++ runtime's set_terminate. */

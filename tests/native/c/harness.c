@@ -143,6 +143,13 @@ mk_config usual_config(void) {
     config.at_progress_data = offsetof(fake_model_params, progress_data);
     config.at_abort = offsetof(fake_context_params, abort);
     config.at_abort_data = offsetof(fake_context_params, abort_data);
+    config.at_n_ctx = offsetof(fake_context_params, n_ctx);
+    config.at_n_batch = offsetof(fake_context_params, n_batch);
+    config.at_n_ubatch = offsetof(fake_context_params, n_ubatch);
+    config.at_n_outputs = offsetof(fake_context_params, n_outputs);
+    config.at_n_sequences = offsetof(fake_context_params, n_seq_max);
+    config.at_pooling = offsetof(fake_context_params, pooling);
+    memcpy(&config.embed_params, &(fake_context_params){.embeddings = true}, sizeof(fake_context_params));
     set_batch(&config, 512);
     return config;
 }
@@ -478,6 +485,27 @@ int host_try(host *h, const ask *a) {
 uint64_t host_submit(host *h, const ask *a) {
     CHECK(host_try(h, a) == 0);
     return h->n_streams;
+}
+
+uint64_t host_embed(host *h, int task, const char *const *texts, int n, int pooling, bool trim, mk_block **block) {
+    mk_request request = {.task = task, .pooling = pooling, .trim = trim, .n_segments = n};
+    mk_segment *segments = calloc((size_t) n + 1, sizeof *segments);
+    CHECK(segments != NULL && (*block = mk_block_new()) != NULL);
+    for (int i = 0; i < n; i++) {
+        segments[i] = (mk_segment){.data = texts[i], .length = (int32_t) strlen(texts[i]), .kind = MK_TEXT};
+    }
+    if (h->n_streams == h->room) {
+        h->room = h->room * 2 + 16;
+        h->streams = realloc(h->streams, h->room * sizeof *h->streams);
+        CHECK(h->streams != NULL);
+    }
+    memset(&h->streams[h->n_streams++], 0, sizeof *h->streams);
+    request.id = h->n_streams;
+    request.segments = segments;
+    request.block = *block;
+    CHECK(mk_engine_submit(h->engine, &request) == 0);
+    free(segments);
+    return request.id;
 }
 
 void expect_text(host *h, uint64_t id, int finish, const char *text) {
