@@ -16,9 +16,10 @@ __all__ = ["Cast"]
 class Cast:
     """NPCs by id. One id is one mind, whichever mod speaks to it. Closes what it opened, and only that."""
 
-    def __init__(self, engine: Any, save: str | Path | None) -> None:
+    def __init__(self, engine: Any, save: Any = None) -> None:
         self._engine = engine
-        self._save = save
+        self._save = save  # an open Save, or None; not ours to close
+        self._owners: dict[str, str] = {}  # of the NPCs that came with a mod
         self._npcs: dict[str, Any] = {}
         self._opened: dict[str, tuple[Any, Any]] = {}
         self._no_engine: set[str] = set()
@@ -43,11 +44,17 @@ class Cast:
         self._close(ident)
         self._npcs[ident] = npc
 
-    def look_in(self, files: Folder) -> None:
-        """Register each `<id>.persona` at the top of a mod's folder, unless that id is taken."""
+    def look_in(self, files: Folder, owner: str) -> None:
+        """Register each `<id>.persona` at the top of the folder of the mod `owner`, unless that id is taken."""
         for path in sorted(files.root.glob("*.persona")):
             if path.stem not in self._npcs:
                 self.add_persona(path.stem, files.path(path.name))
+                self._owners[path.stem] = owner
+
+    def leave(self, owner: str) -> None:
+        """The mod is gone, and with it the NPCs that came with it. Their minds are in the save."""
+        for ident in [ident for ident, mod in self._owners.items() if mod == owner]:
+            self._close(ident)
 
     def npc(self, ident: str) -> Any:
         """The NPC of that id; raises `ModError` when there is none."""
@@ -71,6 +78,8 @@ class Cast:
         self._npcs.clear()
 
     def _close(self, ident: str) -> None:
+        self._owners.pop(ident, None)
+        self._npcs.pop(ident, None)
         for thing in self._opened.pop(ident, ()):
             close = getattr(thing, "close", None)
             if close is not None:

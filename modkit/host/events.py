@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIFECYCLE", "Event", "Handler", "HandlerIndex", "Origin", "check_event_name"]
 
-LIFECYCLE = frozenset({"ready", "tick", "unload"})
+LIFECYCLE = frozenset({"ready", "setting", "tick", "unload"})
 """Names that only the host emits."""
 
 
@@ -80,13 +80,22 @@ def check_event_name(name: object) -> str:
 
 
 class Origin:
-    """A piece of a mod that can fail, and how many times in a row it just did."""
+    """A piece of a mod that can fail, how many times in a row it just did, and until which frame it rests
+    for that."""
 
-    __slots__ = ("label", "streak")
+    __slots__ = ("label", "quiet_until", "rests_until", "streak", "unsaid")
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.streak = 0
+        self.rests_until = 0
+        self.quiet_until = 0  # the frame after which a failure is news again
+        self.unsaid = 0  # failures since the last line about it
+
+    def forgive(self) -> None:
+        """Forget the failures in a row."""
+        self.streak = 0
+        self.rests_until = 0
 
 
 class Handler(Origin):
@@ -129,6 +138,14 @@ class HandlerIndex:
         self._handlers.setdefault(event, []).append(handler)
         self._snapshots.pop(event, None)
         return handler
+
+    def reorder(self) -> None:
+        """Mods have other ranks now."""
+        self._snapshots.clear()
+
+    def events(self) -> list[str]:
+        """The names that somebody handles, sorted."""
+        return sorted(self._handlers)
 
     def drop(self, handler: Handler) -> None:
         """Forget a handler."""

@@ -1,8 +1,8 @@
 """`Host`: loads the mods of a folder and runs them inside the game's frame.
 
 One `tick(dt)` is one frame: the engine's news first, then the frame's events in the order they were emitted,
-then timers and coroutines, then what the mods emitted, handed to the game. Nothing in it waits. The thread
-that makes a host is the only one that may use it.
+then timers and coroutines while the frame has time, then what the mods emitted, handed to the game. Nothing in it
+waits. The thread that makes a host is the only one that may use it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,27 @@ from __future__ import annotations
 import logging
 import time as _time
 import warnings
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from pathlib import Path
 from threading import get_ident
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from modkit.engine.helper import Helper
 from modkit.errors import ModError, ModkitError, OptionError, WrongThread
 from modkit.host.cast import Cast
 from modkit.host.events import Event, Handler, HandlerIndex, check_event_name
-from modkit.host.folder import Folder
-from modkit.host.guard import FAILED, Guard, describe
-from modkit.host.loading import find_mods, load_script
-from modkit.host.manifest import read_manifest
-from modkit.host.mod import Mod, _emittable
-from modkit.host.report import REFUSED, RUNNING, SUSPENDED, UNLOADED, Account, ModReport
-from modkit.host.scripts import Script
+from modkit.host.garbage import Garbage
+from modkit.host.guard import FAILED, Guard
+from modkit.host.mod import Mod, emittable
+from modkit.host.policy import EVERY, Policy
+from modkit.host.report import RUNNING, SUSPENDED, THROTTLED, ModReport
+from modkit.host.roster import Roster, report_of
+from modkit.host.saves import Saves
 from modkit.host.tasks import Scheduler
+from modkit.host.watch import Watch
+from modkit.host.watchdog import Overdue, Watchdog
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,10 +44,13 @@ _MAX_EMITS = 1000
 class Host:
     """The mods of a folder, and the game's side of them.
 
-    `mods_dir` holds one folder per mod (None: load them one by one with `load()`). `engine` is what NPCs
+    `mods_dir` holds one folder or zip per mod (None: load them one by one with `load()`). `engine` is what NPCs
     speak through; the game owns and closes it, the host ticks it. `save` is the path of the save file for the
-    NPCs' minds. `clock` returns seconds and is used to attribute time, never to decide anything (default: a
-    monotonic clock). `failures` in a row from one handler suspend its mod.
+    NPCs' minds and the mods' storage. `clock` returns seconds and is used to attribute time and to keep
+    `budget_ms` (default: a monotonic clock). `failures` in a row from one handler suspend its mod; a call longer
+    than `slow_ms` counts against it (None: none does). `watchdog="interrupt"` ends a call that has not come back
+    after `hang_ms`. `settings` are values by mod and name; `grants` the permissions that mods may have (None:
+    all). `watch=True` reloads a mod when its files change.
 
     A mod that does not load is named in `report` with one sentence and the fix; the others run.
     """
@@ -55,29 +63,47 @@ class Host:
         save: str | Path | None = None,
         clock: Callable[[], float] | None = None,
         failures: int = 10,
+        slow_ms: float | None = 8.0,
+        watchdog: str | None = None,
+        hang_ms: float = 1000.0,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        grants: Collection[str] | None = None,
+        watch: bool = False,
     ) -> None:
         if failures < 1:
             raise OptionError(f"failures must be 1 or more, not {failures!r}.")
+        if watchdog not in (None, "interrupt") or not hang_ms > 0 or (slow_ms is not None and not slow_ms > 0):
+            raise OptionError('watchdog is None or "interrupt"; hang_ms and slow_ms are more than 0.')
         self.clock = clock or _time.perf_counter
         self.engine = engine
-        self._cast = Cast(engine, save)
         self._thread = get_ident()
-        self._guard = Guard(self.clock, failures)
+        self._helper = Helper("modkit-host")
+        self._saves = Saves(save, self._helper)
+        self._cast = Cast(engine, self._saves.file)
+        self._policy = Policy(failures, None if slow_ms is None else slow_ms / 1000)
+        self._guard = Guard(self.clock, self._policy)
         self._scheduler = Scheduler(self._guard)
         self._index = HandlerIndex()
-        self._mods: dict[str, Mod] = {}
-        self._scripts: dict[str, Script] = {}
-        self._gone: dict[str, ModReport] = {}
+        self._roster = Roster(self, settings, None if grants is None else frozenset(grants))
         self._inbox: list[Event] = []
         self._outbox: list[Event] = []
+        self._due: deque[Event] = deque()
+        self._current: tuple[Event, Iterator[Handler]] | None = None
         self._emitted: dict[str, int] = {}
         self._subscribers: dict[str, list[Callable[[Event], None]]] = {}
-        self._unready: list[Mod] = []
         self._ticking = False
         self._engine_failure: str | None = None
-        if mods_dir is not None:
-            for folder in find_mods(Path(mods_dir)):
-                self._load_or_note(folder)
+        self._garbage = Garbage()
+        self._watchdog = Watchdog(self._guard, self._thread, hang_ms / 1000) if watchdog else None
+        self._watch: Watch | None = None
+        try:
+            if mods_dir is not None:
+                self._roster.load_all(Path(mods_dir))
+        except BaseException:
+            self.close()
+            raise
+        if watch:
+            self._watch = Watch(self._roster)
 
     # ---- the frame ----
 
@@ -91,10 +117,17 @@ class Host:
         """How many ticks there have been."""
         return self._scheduler.frame
 
-    def tick(self, dt: float) -> None:
+    @property
+    def deferred(self) -> int:
+        """How many timers and coroutines were due and found no time in the last tick's budget."""
+        return self._scheduler.deferred
+
+    def tick(self, dt: float, budget_ms: float | None = None) -> None:
         """Run one frame; `dt` is the game time in seconds since the last (0 while the game is paused).
 
-        Raises nothing that a mod or the engine did. An exception in a function given to `subscribe` is the
+        Events are always delivered, all of them. Timers and coroutines are resumed while less than `budget_ms`
+        has passed since the tick began (None: all of them), in turns among the mods; the rest is first in the next
+        frame. Raises nothing that a mod or the engine did. An exception in a function given to `subscribe` is the
         game's own and comes out of here.
         """
         self._check_thread()
@@ -104,27 +137,26 @@ class Host:
             )
         if not 0 <= dt < float("inf"):
             raise OptionError(f"tick() takes the seconds since the last frame, 0 or more, not {dt!r}.")
+        if budget_ms is not None and not 0 < budget_ms < float("inf"):
+            raise OptionError(f"budget_ms is a number of milliseconds, more than 0, not {budget_ms!r}.")
+        end = None if budget_ms is None else self.clock() + budget_ms / 1000
         self._ticking = True
         try:
-            self._tick_engine()
-            self._scheduler.begin(dt)
-            self._emitted.clear()
-            self._make_ready()
-            if self._index.snapshot("tick"):
-                self._dispatch(Event("tick", {"dt": dt}))
-            inbox, self._inbox = self._inbox, []
-            for event in inbox:
-                self._dispatch(event)
-            self._scheduler.run()
+            self._begin(dt)
+            self._run_safely(self._run_events)
+            self._scheduler.gather()
+            self._run_safely(self._scheduler.run, self._left(end))
         finally:
             self._ticking = False
         self._hand_out()
+        if end is not None:
+            self._garbage.idle(end - self.clock())
 
     def emit(self, name: str, /, **fields: Any) -> None:
         """Tell the mods that something happened; they hear of it in the next tick, in the order of the
         emits."""
         self._check_thread()
-        self._inbox.append(Event(_emittable(name), fields))
+        self._inbox.append(Event(emittable(name), fields))
 
     def subscribe(self, name: str, fn: Callable[[Event], None]) -> Callable[[], None]:
         """Call `fn(event)` at the end of the tick in which a mod emitted `name` ("*": whatever any mod
@@ -145,11 +177,16 @@ class Host:
     # ---- the mods ----
 
     @property
+    def mods(self) -> tuple[Mod, ...]:
+        """The loaded mods, in the order they hear of events."""
+        return tuple(sorted(self._roster.mods.values(), key=lambda mod: mod.rank))
+
+    @property
     def report(self) -> dict[str, ModReport]:
         """All mods, loaded or not, by id (by folder name where there is no id): how they are and what went
         wrong."""
-        running = {mod.id: _report(mod) for mod in self._mods.values()}
-        return dict(sorted({**self._gone, **running}.items()))
+        running = {mod.id: report_of(mod) for mod in self._roster.mods.values()}
+        return dict(sorted({**self._roster.gone, **running}.items()))
 
     @property
     def engine_failure(self) -> str | None:
@@ -157,58 +194,78 @@ class Host:
         return self._engine_failure
 
     def load(self, folder: str | Path) -> Mod:
-        """Load one mod's folder; raises `ModError` with the fix when it does not load. Others are not
+        """Load one mod's folder or zip; raises `ModError` with the fix when it does not load. Others are not
         touched."""
         self._check_thread()
-        files = Folder(Path(folder))
-        manifest = read_manifest(files)
-        other = self._mods.get(manifest.id)
-        if other is not None:
-            raise ModError(
-                f"{files.root} has the id {manifest.id!r}, which {other.folder} has already; "
-                "give one of them another."
-            )
-        mod = Mod(self, manifest, files)
-        script = Script(manifest.id, files, manifest.entry)
-        try:
-            load_script(mod, script)
-            self._cast.look_in(files)
-        except ModkitError as error:
-            self._drop(mod, script)
-            raise error if isinstance(error, ModError) else _refusal(mod, error) from error
-        self._gone.pop(mod.id, None)
-        self._mods[mod.id] = mod
-        self._scripts[mod.id] = script
-        self._unready.append(mod)
-        return mod
+        return self._roster.load(Path(folder))
 
     def unload(self, ident: str, reason: str = "unload") -> None:
         """Take a mod out: its "unload" handlers run, then its handlers, timers, coroutines and streams
         end."""
         self._check_thread()
-        mod = self._mod(ident)
-        farewell = Event("unload", {"reason": reason})
-        for handler in self._index.snapshot("unload"):
-            if handler.mod is mod and handler.active:
-                self._call(handler, farewell)
-        del self._mods[ident]
-        self._drop(mod, self._scripts.pop(ident))
-        self._gone[ident] = _report(mod)
+        self._roster.unload(ident, reason)
+
+    def reload(self, ident: str, *, now: bool = False) -> None:
+        """Exchange a mod for what is in its folder: `@save`, "unload", a fresh namespace, `@restore`, "ready".
+
+        It is read and compiled off the frame and exchanged at the beginning of a later tick; with `now`, in this
+        call, or at the beginning of the next tick when called from a mod. When it does not compile or load, the
+        old code goes on, and `report` says so in `notice`. Also tries a mod again that was refused.
+        """
+        self._check_thread()
+        source = self._roster.sources.get(ident)
+        if source is None:
+            source = self._roster.get(ident)._files.source
+        if not now:
+            self._helper.run(lambda: self._roster.prepare(ident, source))
+            return
+        self._roster.prepare(ident, source)
+        if not self._ticking:
+            self._roster.exchange()
+
+    def suspend(self, ident: str, why: str = "by the game") -> None:
+        """Stop a mod where it is, until `resume`."""
+        self._check_thread()
+        self._policy.suspend(self._roster.get(ident), why)
 
     def resume(self, ident: str) -> None:
-        """Let a suspended mod run again from the next tick on, with its failures in a row forgotten."""
+        """Let a suspended or throttled mod run again from the next tick on; its failures in a row, and the time
+        it owes, are forgotten."""
         self._check_thread()
-        mod = self._mod(ident)
-        if mod.account.state == SUSPENDED:
-            mod.account.state, mod.account.problem = RUNNING, None
-            for origin in [
-                *mod._handlers,
-                *mod._timers,
-                *mod._origins.values(),
-                *(t.origin for t in mod._tasks),
-            ]:
-                origin.streak = 0
+        mod = self._roster.get(ident)
+        if mod.account.state in (SUSPENDED, THROTTLED):
+            mod.account.enter(RUNNING)
+            mod._forgive()
             _log.info("Mod %r runs again.", ident)
+
+    def set(self, ident: str, name: str, value: Any) -> None:
+        """Change a setting of a mod, which hears of it as the event "setting" in the next tick.
+
+        Raises `OptionError` for a value that the mod's manifest does not allow. Values of scope "save" go into
+        the save; others are the game's to keep and to give to the next host.
+        """
+        self._check_thread()
+        mod, before = self._roster.set(ident, name, value)
+        if before != mod.settings[name]:
+            self._inbox.append(Event("setting", {"mod": ident, "key": name, "value": value, "before": before}))
+
+    # ---- the save ----
+
+    def save(self, copy_to: str | Path | None = None, *, done: Callable[[], None] | None = None) -> None:
+        """Ask every mod's `@save` and commit, off the frame, with what NPCs and mods have kept so far.
+
+        `copy_to` is where a copy of the whole save then goes (a save slot). `done()` is called on another thread
+        when it is on the disk, or could not be written: `save_error` says which.
+        """
+        self._check_thread()
+        for mod in self.mods:
+            self._roster.keep_state(mod)
+        self._saves.commit(copy_to, done)
+
+    @property
+    def save_error(self) -> ModkitError | None:
+        """Why the last commit failed, or None. What was not written is tried again with the next."""
+        return self._saves.error
 
     # ---- the cast ----
 
@@ -226,16 +283,36 @@ class Host:
         """The NPC of that id; raises `ModError` when there is none."""
         return self._cast.npc(ident)
 
+    # ---- memory ----
+
+    def settle(self) -> None:
+        """Call it once everything is loaded: collects garbage, and takes what is left out of every later collection.
+
+        From then on the collector runs when a tick with a `budget_ms` has time left, not in the middle of a
+        frame (after 600 ticks without any, once). Takes as long as a loading screen. `close()` undoes it.
+        """
+        self._check_thread()
+        self._garbage.settle()
+
     # ---- the end ----
 
     def close(self) -> None:
-        """Unload every mod and let go of the NPCs; the engine stays the game's. May be called twice."""
+        """Unload every mod, commit the save and let go of the NPCs; the engine stays the game's. May be called
+        twice."""
         self._check_thread()
-        for ident in sorted(self._mods, reverse=True):
-            self.unload(ident, "close")
+        if self._watch is not None:
+            self._watch.close()
+        for mod in reversed(self.mods):
+            self._roster.unload(mod.id, "close")
         self._inbox.clear()
         self._outbox.clear()
+        self._due.clear()
         self._cast.close()
+        self._helper.close()
+        self._saves.close()
+        self._garbage.close()
+        if self._watchdog is not None:
+            self._watchdog.close()
 
     def __enter__(self) -> Host:
         return self
@@ -246,15 +323,14 @@ class Host:
         self.close()
 
     def __del__(self) -> None:
-        scripts = getattr(self, "_scripts", None)  # absent when the making of the host failed
-        if scripts:
+        roster = getattr(self, "_roster", None)  # absent when the making of the host failed
+        if roster is not None and roster.mods:
             warnings.warn(
                 "A Host with mods was forgotten; close() it, or use it in a with block.",
                 ResourceWarning,
                 stacklevel=2,
             )
-            for script in scripts.values():
-                script.close()
+            roster.close_scripts()
 
     # ---- inside ----
 
@@ -268,6 +344,19 @@ class Host:
         self._inbox.append(event)
         self._outbox.append(event)
 
+    def _begin(self, dt: float) -> None:
+        self._tick_engine()
+        self._scheduler.begin(dt)
+        self._policy.begin(self.frame)
+        self._saves.begin(self.time)
+        self._emitted.clear()
+        self._run_safely(self._roster.exchange)
+        self._run_safely(self._make_ready)
+        if self._index.snapshot("tick"):
+            self._due.append(Event("tick", {"dt": dt}))
+        self._due.extend(self._inbox)
+        self._inbox.clear()
+
     def _tick_engine(self) -> None:
         if self.engine is None:
             return
@@ -278,59 +367,75 @@ class Host:
             self._engine_failure = str(error)
 
     def _make_ready(self) -> None:
-        while self._unready:
-            self._unready.sort(key=lambda mod: mod.rank)
-            mod = self._unready.pop(0)
+        while self._roster.unready:
+            self._roster.unready.sort(key=lambda mod: mod.rank)
+            mod = self._roster.unready.pop(0)
             for handler in self._index.snapshot("ready"):
-                if handler.mod is mod and handler.active and mod.account.state == RUNNING:
+                if handler.mod is mod and handler.active and mod.account.runs:
                     self._call(handler, Event("ready", {}))
 
-    def _dispatch(self, event: Event) -> None:
-        for handler in self._index.snapshot(event.name):
-            if handler.active and handler.mod.account.state == RUNNING:
+    def _run_events(self) -> None:
+        """Deliver what is due. Can be left in the middle and entered again: nothing is delivered twice."""
+        while True:
+            if self._current is None:
+                if not self._due:
+                    return
+                event = self._due.popleft()
+                self._current = event, iter(self._index.snapshot(event.name))
+            event, handlers = self._current
+            frame = self.frame
+            only = event.get("mod") if event.name == "setting" else None
+            skips = frame % EVERY if event.name == "tick" else 0
+            for handler in handlers:
+                account = handler.mod.account
+                if not handler.active or not account.runs or (handler.streak and frame < handler.rests_until):
+                    continue
+                if (skips and account.throttled) or (only is not None and handler.mod.id != only):
+                    continue
                 self._call(handler, event)
-        self._scheduler.wake_waiters(event)
+            self._current = None
+            self._scheduler.wake_waiters(event)
 
     def _call(self, handler: Handler, event: Event) -> None:
-        result = self._guard.call(handler.mod, handler, handler.fn, handler.mod, event)
-        if isinstance(result, Coroutine):
-            self._scheduler.spawn(handler.mod, handler, result)
+        mod = handler.mod
+        result = self._guard.call(mod, handler, handler.fn, mod, event)
+        if result is None:
+            handler.streak = 0
+        elif type(result) is CoroutineType or isinstance(result, Coroutine):
+            self._scheduler.spawn(mod, handler, result)
         elif result is not FAILED:
             handler.streak = 0
+
+    def _run_safely(self, work: Callable[..., None], *args: Any) -> None:
+        """Do a part of the frame; when the watchdog's exception comes up outside of its call, go on with it."""
+        if self._watchdog is None:
+            work(*args)
+            return
+        while True:
+            try:
+                work(*args)
+                stopped = self._watchdog.settle()
+                if stopped is not None:
+                    self._scheduler.repair(stopped[0])
+                return
+            except Overdue as error:
+                stopped = self._watchdog.settle()
+                if stopped is not None:
+                    self._guard.running = None
+                    self._policy.failed(stopped[0], stopped[1], error)
+                    self._scheduler.repair(stopped[0])
+
+    def _left(self, end: float | None) -> Callable[[], bool]:
+        if end is None:
+            return _always
+        clock = self.clock
+        return lambda: clock() < end
 
     def _hand_out(self) -> None:
         while self._outbox:  # one by one: when the game's function raises, the rest waits for the next tick
             event = self._outbox.pop(0)
             for fn in [*self._subscribers.get(event.name, ()), *self._subscribers.get("*", ())]:
                 fn(event)
-
-    def _load_or_note(self, folder: Path) -> None:
-        ident, version = folder.name, "0"
-        try:
-            manifest = read_manifest(Folder(folder))
-            ident, version = manifest.id, manifest.version
-            self.load(folder)
-        except ModError as error:
-            taken = {*self._mods, *self._gone}
-            name = next((n for n in (ident, folder.name) if n not in taken), str(folder))
-            trace = describe(error.__cause__) if error.__cause__ else None
-            account = Account(REFUSED, str(error), failures=1, last_error=trace)
-            self._gone[name] = ModReport.of(name, folder, version, account)
-            _log.error("%s", error)
-
-    def _drop(self, mod: Mod, script: Script) -> None:
-        mod._drop_all()
-        mod.account.state = UNLOADED
-        script.close()
-        if mod in self._unready:
-            self._unready.remove(mod)
-
-    def _mod(self, ident: str) -> Mod:
-        try:
-            return self._mods[ident]
-        except KeyError:
-            known = ", ".join(sorted(self._mods)) or "none"
-            raise ModError(f"No mod with the id {ident!r} is loaded; loaded: {known}.") from None
 
     def _check_thread(self) -> None:
         if get_ident() != self._thread:
@@ -340,9 +445,5 @@ class Host:
             )
 
 
-def _refusal(mod: Mod, error: ModkitError) -> ModError:
-    return ModError(f"Mod {mod.id!r} did not load: {error}")
-
-
-def _report(mod: Mod) -> ModReport:
-    return ModReport.of(mod.id, mod.folder, mod.version, mod.account)
+def _always() -> bool:
+    return True

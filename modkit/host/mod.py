@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from modkit.errors import ModError
+from modkit.host.apis import Api
 from modkit.host.events import LIFECYCLE, Event, Handler, Origin, check_event_name
 from modkit.host.report import UNLOADED, Account
+from modkit.host.requires import check_range, check_version
+from modkit.host.settings import Settings
 from modkit.host.tasks import Task, Timer
 from modkit.host.waits import check_seconds
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from modkit.host.folder import Folder
     from modkit.host.host import Host
     from modkit.host.manifest import Manifest
+    from modkit.host.storage import Storage
 
 __all__ = ["Mod", "ModNPC"]
 
@@ -48,28 +52,34 @@ class ModNPC:
 class Mod:
     """A loaded mod: the first argument of each of its handlers.
 
-    `id`, `name`, `version`, `manifest` come from its mod.toml; `log` is its logger (`modkit.mod.<id>`).
+    `id`, `name`, `version`, `manifest` come from its mod.toml; `log` is its logger (`modkit.mod.<id>`);
+    `settings` are the values of the settings it declares.
     """
 
-    def __init__(self, host: Host, manifest: Manifest, folder: Folder) -> None:
+    def __init__(self, host: Host, manifest: Manifest, folder: Folder, storage: Storage, settings: Settings) -> None:
         self.id = manifest.id
         self.name = manifest.name
         self.version = manifest.version
         self.manifest = manifest
         self.log = logging.getLogger(f"modkit.mod.{manifest.id}")
+        self.settings = settings
         self.account = Account()
-        self.rank = manifest.id
+        self.rank = 0
         self._host = host
         self._files = folder
+        self._storage = storage
         self._handlers: dict[Handler, None] = {}
         self._timers: dict[Timer, None] = {}
         self._tasks: dict[Task, None] = {}
         self._streams: dict[Any, None] = {}
+        self._open: dict[IO[Any], None] = {}
         self._origins: dict[str, Origin] = {}
+        self._hooks: dict[str, Callable[..., Any]] = {}
+        self._offered: tuple[Any, str] | None = None
 
     @property
     def folder(self) -> Path:
-        """The mod's folder."""
+        """The mod's folder (of a mod that came as a zip: where it was unpacked)."""
         return self._files.root
 
     @property
@@ -82,19 +92,70 @@ class Mod:
         """How many ticks the host has made."""
         return self._host.frame
 
+    @property
+    def storage(self) -> Storage:
+        """A dict that lies in the game's save: text keys; None, bool, int, float, str, bytes, lists and dicts."""
+        self._check()
+        return self._storage
+
     def path(self, name: str) -> Path:
         """The path of a file in the mod's folder; raises `ModError` for a name that leads out of it."""
         return self._files.path(name)
+
+    def open(self, name: str, mode: str = "r") -> IO[Any]:
+        """Open a file of the mod's folder, text as UTF-8; it is closed when the mod is unloaded.
+
+        Every mode but reading asks for the permission "files". Raises `ModError`.
+        """
+        self._check()
+        path = self._files.path(name)
+        if set(mode) - set("rbt"):
+            self.need("files")
+            if self._files.zipped:
+                raise ModError(f"Mod {self.id!r} came as a zip, which is not written to; keep it in mod.storage.")
+        try:
+            file: IO[Any] = path.open(mode, encoding=None if "b" in mode else "utf-8")
+        except (OSError, ValueError) as error:
+            raise ModError(f"{name!r} in {self.folder} cannot be opened: {error}.") from error
+        for old in [old for old in self._open if old.closed]:
+            del self._open[old]
+        self._open[file] = None
+        return file
+
+    def allows(self, permission: str) -> bool:
+        """Whether the mod asked for this permission in its mod.toml (and so, as it is loaded, got it)."""
+        return permission in self.manifest.permissions
+
+    def need(self, permission: str) -> None:
+        """Raise `ModError` unless the mod has this permission."""
+        if not self.allows(permission):
+            raise ModError(
+                f"Mod {self.id!r} has no permission {permission!r}; "
+                f'write permissions = ["{permission}"] into its mod.toml.'
+            )
 
     def npc(self, ident: str) -> ModNPC:
         """An NPC that the game registered, or whose `<ident>.persona` lies in the mod's folder."""
         self._check()
         return ModNPC(self, self._host.npc(ident))
 
+    def offer(self, thing: Any, version: str | None = None) -> None:
+        """Let other mods use the public names of `thing` through `mod.api()`; replaces what was offered before.
+
+        `version` is that of the offer (default: the mod's).
+        """
+        self._check()
+        self._offered = thing, check_version(version or self.version, "mod.offer()")
+
+    def api(self, ident: str, range: str = "") -> Api:
+        """What mod `ident` offers, in a version within `range` such as ">=1.2,<2". Bound late, see `Api`."""
+        self._check()
+        return Api(self, ident, check_range(range, "mod.api()"))
+
     def emit(self, name: str, /, **fields: Any) -> None:
         """Tell the game (this frame) and the mods that handle it (next frame) that something happened."""
         self._check()
-        self._host._emit(Event(_emittable(name), fields, self.id), self)
+        self._host._emit(Event(emittable(name), fields, self.id), self)
 
     def on(self, event: str, fn: Callable[..., object]) -> Handler:
         """Call `fn(mod, event)` for each event of that name, from the next dispatch on; `.remove()` ends
@@ -114,15 +175,32 @@ class Mod:
         return self._timer(check_seconds(seconds, "after()", least=0), fn, repeat=False)
 
     def spawn(self, coro: Coroutine[Any, Any, Any]) -> Task:
-        """Run a coroutine beside the caller, up to its first wait at once."""
+        """Run a coroutine beside the caller, up to its first wait at once; `.cancel()` ends it."""
         self._check()
         if not isinstance(coro, Coroutine):
             raise ModError(f"mod.spawn() takes a coroutine, as in mod.spawn(walk(mod)), not {coro!r}.")
         label = f"{getattr(coro, '__qualname__', repr(coro))}()"
-        return self._host._scheduler.spawn(self, self._origins.setdefault(label, Origin(label)), coro)
+        return self._host._scheduler.spawn(self, self._origin(label), coro)
+
+    def set_hook(self, hook: str, fn: Callable[..., Any], count: int, shape: str) -> None:
+        """Register the mod's one function for "save" or "restore", called with `count` arguments.
+
+        The decorators use it. Raises `ModError` when there is one already.
+        """
+        _check_takes(fn, count, f"The function for @{hook}", shape)
+        if hook in self._hooks:
+            raise ModError(f"Mod {self.id!r} has two functions for @{hook}; make one that does both.")
+        self._hooks[hook] = fn
 
     def __repr__(self) -> str:
         return f"<Mod {self.id!r} {self.version}, {self.account.state}>"
+
+    def _origin(self, label: str) -> Origin:
+        return self._origins.setdefault(label, Origin(label))
+
+    def _failed(self, origin: Origin, error: BaseException) -> None:
+        """Count a failure that surfaced outside of the mod's own calls."""
+        self._host._guard.policy.failed(self, origin, error)
 
     def _timer(self, seconds: float, fn: Callable[..., object], *, repeat: bool) -> Timer:
         self._check()
@@ -139,6 +217,13 @@ class Mod:
         if self.account.state == UNLOADED:
             raise ModError(f"Mod {self.id!r} was unloaded; nothing can be done through it any more.")
 
+    def _forgive(self) -> None:
+        """Forget all failures in a row, and all that was owed."""
+        self.account.debt = 0.0
+        tasks = (task.origin for task in self._tasks)
+        for origin in [*self._handlers, *self._timers, *self._origins.values(), *tasks]:
+            origin.forgive()
+
     def _drop_all(self) -> None:
         """Let go of everything the mod owns, in the order in which it was made."""
         for handler in self._handlers:
@@ -149,11 +234,19 @@ class Mod:
             self._host._scheduler.close(task)
         for stream in list(self._streams):
             stream.cancel()
+        for file in self._open:
+            file.close()
+        self._host._scheduler.forget(self)
         self._handlers.clear()
         self._streams.clear()
+        self._open.clear()
+        self._hooks.clear()
+        self._origins.clear()
+        self._offered = None
 
 
-def _emittable(name: str) -> str:
+def emittable(name: str) -> str:
+    """The name, if the game or a mod may emit it."""
     if check_event_name(name) in LIFECYCLE:
         raise ModError(f"Only the host emits {name!r}; take another name.")
     return name

@@ -1,22 +1,26 @@
 """Coroutines of mods, and the game time they sleep on. They run inside `host.tick()` and nowhere else.
 
 A parked task costs nothing: sleepers lie in a heap, waiters for events in a table by name. Only waitables
-from elsewhere (a stream) are asked once a frame. Tasks resume in the order: due by time, due by frame, woken
-by an event, ready when asked; within each by when they began to wait. So the same inputs give the same order,
-every time.
+from elsewhere (a stream) are asked once a frame. What is due stands in a line of its own for each mod, in the
+order: timers, due by time, due by frame, woken by an event, ready when asked; within each by when it began to
+wait. The mods take turns, one step each, while the frame has time; who was not reached is first in the next. So
+the same inputs give the same order, every time, and a mod with a thousand coroutines delays its neighbours by
+one step.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import ModError
 from modkit.host.events import Event, Origin
 from modkit.host.guard import FAILED, Guard
-from modkit.host.report import RUNNING
+from modkit.host.policy import EVERY
 from modkit.host.waits import Wait
 
 if TYPE_CHECKING:
@@ -41,6 +45,10 @@ class Task:
         self.running = False
         self.doomed = False  # closed by its own step, which has to end first
         self.leave: Callable[[], None] | None = None  # takes it out of the place where it is parked
+
+    def cancel(self) -> None:
+        """End it where it stands; its `finally` blocks run. May be called twice."""
+        self.mod._host._scheduler.close(self)
 
 
 class Timer(Origin):
@@ -85,6 +93,10 @@ class _Entry:
         self.item = None
 
 
+_Due = tuple[Task | Timer, Any, BaseException | None]
+"""What to resume, and with which value or error."""
+
+
 class Scheduler:
     """Game time, and everything that waits for it. `time` is in seconds since the host began, `frame` counts
     ticks."""
@@ -98,7 +110,9 @@ class Scheduler:
         self._by_frame: dict[int, dict[Task, None]] = {}
         self._by_event: dict[str, dict[Task, None]] = {}
         self._polled: dict[Task, Any] = {}
-        self._woken: list[tuple[Task, Any, BaseException | None]] = []
+        self._woken: list[_Due] = []
+        self._lines: dict[Mod, deque[_Due]] = {}  # what is due, by mod
+        self._turns: deque[Mod] = deque()  # the mods that have something due, in the order they take turns
 
     def begin(self, dt: float) -> None:
         """A new frame begins, `dt` seconds after the last."""
@@ -119,23 +133,63 @@ class Scheduler:
 
     def wake_waiters(self, event: Event) -> None:
         """Resume, later in this frame, the tasks that await this event."""
+        if event.name not in self._by_event:
+            return
         for task in self._by_event.pop(event.name, ()):
             task.leave = None
             self._woken.append((task, event, None))
 
-    def run(self) -> None:
-        """Fire the timers and resume the tasks whose time has come; each task makes one step at most."""
+    @property
+    def deferred(self) -> int:
+        """How many timers and coroutines are due and were not reached in the last frame."""
+        return sum(map(len, self._lines.values()))
+
+    def gather(self) -> None:
+        """Put what has come due into its mod's line. Once a frame, before `run`."""
         woken, self._woken = self._woken, []
-        due = [(task, None, None) for task in self._collect_due()]
-        by_frame = [(task, None, None) for task in self._by_frame.pop(self.frame, ())]
-        for task, value, error in [*due, *by_frame, *woken, *self._poll()]:
-            if task.done:
+        for item in self._collect_due():
+            self._stand(item, None, None)
+        for task in self._by_frame.pop(self.frame, ()):
+            self._stand(task, None, None)
+        for due, value, error in woken:
+            self._stand(due, value, error)
+        if self._polled:
+            for task in self._poll():
+                self._stand(task, None, None)
+
+    def run(self, left: Callable[[], bool]) -> None:
+        """Take turns while `left()` says that the frame has time; one step is made in any case."""
+        aside, steps = [], 0
+        while self._turns and (not steps or left()):
+            mod = self._turns.popleft()
+            line = self._lines[mod]
+            if not mod.account.runs or (mod.account.throttled and self.frame % EVERY):
+                aside.append(mod)  # suspended: it goes on from here when the mod is resumed
                 continue
-            if task.mod.account.state != RUNNING:  # suspended: it goes on from here when the mod is resumed
-                self._woken.append((task, value, error))
-                continue
-            task.leave = None
-            self._step(task, value, error)
+            item, value, error = line.popleft()
+            if line:
+                self._turns.append(mod)
+            else:
+                del self._lines[mod]
+            steps += 1
+            if isinstance(item, Timer):
+                self._fire(item)
+            elif not item.done:
+                item.leave = None
+                self._step(item, value, error)
+        self._turns.extendleft(reversed([mod for mod in aside if mod in self._lines]))
+
+    def forget(self, mod: Mod) -> None:
+        """The mod is gone; so is its line."""
+        if self._lines.pop(mod, None) is not None and mod in self._turns:
+            self._turns.remove(mod)
+        self._woken = [due for due in self._woken if due[0].mod is not mod]
+
+    def repair(self, mod: Mod) -> None:
+        """The step of a task of this mod was cut off outside of it (by the watchdog): that task is over."""
+        for task in [task for task in mod._tasks if task.running]:
+            task.running = False
+            self.close(task)
 
     def close(self, task: Task) -> None:
         """End a task where it stands (its `finally` blocks run). May be called twice."""
@@ -172,44 +226,54 @@ class Scheduler:
         heapq.heappush(self._heap, entry)
         return entry
 
-    def _collect_due(self) -> list[Task]:
-        """Take what is due out of the heap, fire its timers, and return its tasks."""
+    def _stand(self, item: Task | Timer, value: Any, error: BaseException | None) -> None:
+        line = self._lines.get(item.mod)
+        if line is None:
+            line = self._lines[item.mod] = deque()
+            self._turns.append(item.mod)
+        line.append((item, value, error))
+
+    def _collect_due(self) -> list[Task | Timer]:
+        """Take what is due out of the heap: its timers, then its tasks."""
         now = self.time + _ROUNDING
-        items = []
+        timers: list[Task | Timer] = []
+        tasks: list[Task | Timer] = []
         while self._heap and self._heap[0].due <= now:
-            items.append(heapq.heappop(self._heap).item)
-        for item in items:
-            if isinstance(item, Timer) and item.active:
-                self._fire(item)
-        return [item for item in items if isinstance(item, Task)]
+            item = heapq.heappop(self._heap).item
+            if item is not None:
+                (timers if isinstance(item, Timer) else tasks).append(item)
+        return timers + tasks
 
     def _fire(self, timer: Timer) -> None:
         mod = timer.mod
+        if not timer.active:
+            return
         if timer.period is None:
             timer.remove()
         else:
             missed = int((self.time + _ROUNDING - timer.due) / timer.period)
             timer.due += (missed + 1) * timer.period
             timer._entry = self._push(timer.due, timer)
-        if mod.account.state != RUNNING or (timer.task is not None and not timer.task.done):
+        resting = timer.streak and self.frame < timer.rests_until
+        if resting or (timer.task is not None and not timer.task.done):
             return
         result = self._guard.call(mod, timer, timer.fn, mod)
-        if isinstance(result, Coroutine):
+        if type(result) is CoroutineType or isinstance(result, Coroutine):
             timer.task = self.spawn(mod, timer, result)
         elif result is not FAILED:
             timer.streak = 0
 
-    def _poll(self) -> list[tuple[Task, Any, BaseException | None]]:
-        ready: list[tuple[Task, Any, BaseException | None]] = []
+    def _poll(self) -> list[Task]:
+        ready: list[Task] = []
         for task, waitable in list(self._polled.items()):
-            if task.done or task.mod.account.state != RUNNING:
+            if task.done or not task.mod.account.runs:
                 continue
             answer = self._guard.call(task.mod, task.origin, waitable.ready)
             if answer is FAILED:
                 self.close(task)
             elif answer:
                 self._polled.pop(task, None)
-                ready.append((task, None, None))
+                ready.append(task)
         return ready
 
     def _step(self, task: Task, value: Any, error: BaseException | None) -> None:

@@ -78,6 +78,8 @@ class Save:
         self.path = path
         self._connection: apsw.Connection | None = connection
         self._lock = threading.RLock()
+        self._staged: dict[tuple[str, str], bytes | None] = {}
+        self._staging = threading.Lock()  # held for a dict's update only: a frame must not wait for a disk
 
     @classmethod
     def open(cls, path: str | Path) -> Save:
@@ -162,16 +164,23 @@ class Save:
     def put_state(self, owner: str, values: Mapping[str, bytes | None]) -> None:
         """Keep `values` for `owner` in one transaction; None forgets a key. Raises SaveError."""
 
-        def put(connection: apsw.Connection) -> None:
-            for key, value in values.items():
-                if value is None:
-                    connection.execute("DELETE FROM mod_state WHERE owner = ? AND key = ?", (owner, key))
-                else:
-                    connection.execute(
-                        "REPLACE INTO mod_state (owner, key, value) VALUES (?, ?, ?)", (owner, key, value)
-                    )
+        self._write(lambda connection: _put(connection, {(owner, key): value for key, value in values.items()}))
 
-        self._write(put)
+    def stage(self, owner: str, values: Mapping[str, bytes | None]) -> None:
+        """Keep `values` as `put_state` does, with the next transaction, whatever that is for; never waits.
+
+        So what a mod keeps is committed together with the turn it belongs to. `commit` makes one of its own.
+        Unlike every other method this may be called inside a frame. What is staged is not yet read by `state`.
+        """
+        with self._staging:
+            self._staged.update({(owner, key): value for key, value in values.items()})
+
+    def commit(self) -> None:
+        """Commit what is staged; nothing to do when nothing is. Raises SaveError; then it stays staged."""
+        with self._staging:
+            if not self._staged:
+                return
+        self._write(lambda connection: None)
 
     def copy_to(self, path: str | Path) -> None:
         """Write a whole, consistent copy to `path`, replacing it in one step. Raises SaveError."""
@@ -207,11 +216,16 @@ class Save:
 
     def _write(self, work: Callable[[apsw.Connection], object]) -> None:
         with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            with self._staging:
+                staged, self._staged = self._staged, {}
             try:
+                connection.execute("BEGIN IMMEDIATE")
+                _put(connection, staged)
                 work(connection)
                 connection.execute("COMMIT")
             except BaseException:
+                with self._staging:
+                    self._staged = {**staged, **self._staged}  # for the next one, unless there is newer
                 if not connection.get_autocommit():
                     connection.execute("ROLLBACK")
                 raise
@@ -278,6 +292,14 @@ def _begin(connection: apsw.Connection) -> None:
     finally:
         if not connection.get_autocommit():
             connection.execute("ROLLBACK")
+
+
+def _put(connection: apsw.Connection, values: Mapping[tuple[str, str], bytes | None]) -> None:
+    for (owner, key), value in values.items():
+        if value is None:
+            connection.execute("DELETE FROM mod_state WHERE owner = ? AND key = ?", (owner, key))
+        else:
+            connection.execute("REPLACE INTO mod_state (owner, key, value) VALUES (?, ?, ?)", (owner, key, value))
 
 
 def _turn(row: tuple[Any, ...]) -> SavedTurn:

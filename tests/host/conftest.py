@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -39,6 +40,7 @@ def close_hosts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made: list[Host] = []
     begin = Host.__init__
 
+    @functools.wraps(begin)
     def remember(self: Host, *args: Any, **options: Any) -> None:
         begin(self, *args, **options)
         made.append(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 import modkit.host
 import modkit.testing
 from modkit.host import Handler, Host, Mod, ModReport
+from modkit.host.events import LIFECYCLE
+from modkit.host.manifest import PERMISSIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mods.md").read_text(encoding="utf-8")
+QUOTED = PAGE.replace('"', "'")  # as Python shows texts
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
@@ -40,6 +44,43 @@ def test_every_snippet_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
             host.tick(0.1)
         assert {report.state for report in host.report.values()} == {"running"}
         assert heard == ["north"]
+        told: list[object] = []
+        host.subscribe("lamp", lambda event: told.append(event.lit))
+        host.subscribe("visits", lambda event: told.append((event.n, event.mood)))
+        host.emit("dusk")
+        host.emit("player_near", text="Good evening.")
+        host.reload("visits", now=True)
+        host.emit("player_near", text="Good night.")
+        host.tick(0.1)
+        assert told == [True, (1, "calm"), (2, "calm")]
+
+
+@pytest.mark.parametrize(("thing", "word"), [(Mod, "mod"), (Host, "host")])
+def test_every_call_is_on_the_page_with_its_exact_signature(thing: type, word: str) -> None:
+    for name, value in vars(thing).items():
+        if callable(value) and not name.startswith("_"):
+            arguments = [
+                p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(value).parameters.values()
+            ]
+            shape = str(inspect.Signature(arguments[1:]))
+            assert f"`{word}.{name}{shape}`" in QUOTED, f"`{word}.{name}{shape}` is not documented"
+
+
+def test_the_hosts_own_options_are_on_the_page() -> None:
+    arguments = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(Host).parameters.values()]
+    assert f"`Host{inspect.Signature(arguments)}`" in QUOTED
+
+
+@pytest.mark.parametrize("hook", ["on", "every", "save", "restore"])
+def test_every_hook_is_on_the_page_with_what_it_is_called_with(hook: str) -> None:
+    assert re.search(rf"^\| `@{hook}\b[^|]*\| `fn\(mod[^|]*\)` \|", PAGE, re.MULTILINE)
+
+
+def test_every_event_of_the_host_and_every_permission_is_on_the_page() -> None:
+    for event in LIFECYCLE:
+        assert f'`@on("{event}")`' in PAGE
+    for permission in PERMISSIONS:
+        assert f"`{permission}`" in PAGE
 
 
 def test_every_public_name_is_on_the_page() -> None:

@@ -79,11 +79,11 @@ def test_of_two_mods_with_one_id_the_first_folder_stays(write_mod: WriteMod, mod
 def test_the_manifest_keeps_keys_it_does_not_know(write_mod: WriteMod) -> None:
     folder = write_mod(
         "new",
-        toml='id = "new"\nname = "New"\nversion = "2.1"\nrequires = ["x"]\n[settings.volume]\nmax = 3\n',
+        toml='id = "new"\nname = "New"\nversion = "2.1"\nicon = "x.png"\n[future.volume]\nmax = 3\n',
     )
     _, mod = load_mod(folder)
     assert (mod.name, mod.version) == ("New", "2.1")
-    assert mod.manifest.extra == {"requires": ["x"], "settings": {"volume": {"max": 3}}}
+    assert mod.manifest.extra == {"icon": "x.png", "future": {"volume": {"max": 3}}}
 
 
 def test_each_mod_has_a_namespace_of_its_own_and_its_own_helpers(write_mod: WriteMod, mods: Path) -> None:

@@ -18,7 +18,7 @@ def test_it_tells_what_mods_emit_and_which_do_not_run(write_mod: WriteMod, mods:
     write_mod("broken", "def f(:")
     write_mod("weak", '@on("tick")\ndef tick(mod, event):\n    raise ValueError("again")\n')
     lines: list[str] = []
-    report = run_headless(mods, seconds=0.2, fps=500, say=lines.append)
+    report = run_headless(mods, seconds=0.5, fps=1e6, say=lines.append)
     assert "broken" in lines[0] and "line 2" in lines[0]
     assert lines[1] == "hello: greeting text='Good evening.'"
     assert "'weak' is suspended" in lines[2]
