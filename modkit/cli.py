@@ -104,6 +104,9 @@ def _persona_parser(commands: Any) -> None:
     build.add_argument("--speaker", metavar="NAME", required=True, help="the name the dump uses")
     build.add_argument("-o", "--output", metavar="FILE", required=True)
     build.add_argument("--card", metavar="FILE", help="who she is: a text, or a character card (.json, .png, .charx)")
+    build.add_argument(
+        "--card-file", metavar="FILE", help="a card to edit: made from her lines, renewed with your changes kept"
+    )
     build.add_argument("--player", metavar="NAME", action="append", default=[], help="who the player is in the dump")
     build.add_argument("--lang", metavar="LANG", help="one language of a dump that has several")
     _alias_option(build)
@@ -114,6 +117,11 @@ def _persona_parser(commands: Any) -> None:
     lines.add_argument("--json", action="store_true", help="one JSON object a line")
     _alias_option(lines)
     lines.set_defaults(run=_lines)
+
+    report = verbs.add_parser("report", help="write a page about a persona: voice, people, gaps")
+    report.add_argument("file", metavar="FILE")
+    report.add_argument("-o", "--output", metavar="HTML", required=True)
+    report.set_defaults(run=_report)
 
     export = verbs.add_parser("export", help="write a persona as a character card for other tools")
     export.add_argument("file", metavar="FILE")
@@ -151,6 +159,7 @@ def _build(options: argparse.Namespace) -> int:
             options.speaker,
             options.output,
             card=card,
+            card_file=options.card_file,
             aliases=_aliases(options.alias),
             players=options.player,
             lang=options.lang,
@@ -179,6 +188,16 @@ def _lines(options: argparse.Namespace) -> int:
             who = line.speaker or f"({line.kind})"
             _print(f"{who}: {line.text}    [{line.source}]")
     return _summary(reading.problems)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from modkit.persona import Persona
+    from modkit.persona.voice import write_report
+
+    with Persona.open(options.file) as persona:
+        write_report(persona, options.output)
+    _complain(f"{options.output}: a page about {persona.name}", prefix="")
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -20,6 +20,8 @@ from modkit.persona import store
 from modkit.persona.lines import Line, Source, fold, is_player, tidy
 from modkit.persona.memory import index_words, is_question
 from modkit.persona.readers import Problem, Reading
+from modkit.persona.voice import Census, Statement, describe, take_census, write_card_file
+from modkit.persona.voice.said import own_lines
 
 __all__ = ["BuildReport", "build", "default_card"]
 
@@ -59,6 +61,7 @@ def build(
     out: str | Path,
     *,
     card: str | None = None,
+    card_file: str | Path | None = None,
     aliases: Mapping[str, Iterable[str]] | None = None,
     players: Iterable[str] = (),
     lang: str | None = None,
@@ -66,7 +69,8 @@ def build(
 ) -> BuildReport:
     """Write the persona of `speaker` from `dumps` (files and folders) to `out`, replacing it in one step.
 
-    `card` is the text that describes her to the model (default: made from her name and sample lines).
+    `card` is the text that describes her to the model (default: made from her name and sample lines). `card_file` is
+    one that is written instead: what her lines say about her voice, as a text to edit; hand-made changes stay.
     `players` are names in the dump under which the player speaks, beside Player, You, PC and User. `lang`
     keeps one language of a dump that states several (default: the one most of her lines have). `progress`
     gets a number from 0.0 to 1.0. Raises DumpError when nothing could be read and PersonaError when the
@@ -82,11 +86,27 @@ def build(
         _gather(connection, reading, report)
         report.speaker = name = reading.join_name(name)
         _keep(connection, report, {fold(player) for player in players}, lang)
+        census, found = _voice(connection, name, reading.duplicates)
+        if card_file is not None:
+            card = write_card_file(card_file, name, found)
         text = clean_card(card) if card is not None else default_card(name, _samples(connection))
         _write_meta(connection, reading, name, text, players)
+        connection.execute("INSERT INTO meta (key, value) VALUES ('census', ?)", (census.as_json(),))
     report.problems, report.duplicates = reading.problems, reading.duplicates
     report.seconds = time.monotonic() - started
     return report
+
+
+def _voice(connection: apsw.Connection, name: str, duplicates: int) -> tuple[Census, list[Statement]]:
+    """Find out how she talks, and keep it in the table `voice`."""
+    census, others = take_census(connection, name)
+    census.duplicates = duplicates
+    found = describe(name, [line for line, _ in own_lines(connection)], others)
+    connection.executemany(
+        "INSERT OR IGNORE INTO voice (key, kind, text, lines) VALUES (?, ?, ?, ?)",
+        [(one.key, one.kind, one.text, " ".join(map(str, one.lines))) for one in found],
+    )
+    return census, found
 
 
 def clean_card(text: str) -> str:

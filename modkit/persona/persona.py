@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -16,7 +16,12 @@ from modkit.persona.lines import Line, Source, fold
 from modkit.persona.memory import Memory, recall
 from modkit.persona.readers.source import display_path
 
+if TYPE_CHECKING:
+    from modkit.persona.voice import Said, Statement
+
 __all__ = ["Persona"]
+
+_DAMAGE = (apsw.Error, UnicodeDecodeError)  # what reading a damaged file raises; a text may not be UTF-8 any more
 
 
 class Persona:
@@ -39,7 +44,7 @@ class Persona:
             self.name, self.card = self.meta["speaker"], self.meta["card"]
             connection.execute("SELECT id, cue FROM lines LIMIT 1").fetchall()
             connection.execute("SELECT rowid FROM words LIMIT 1").fetchall()
-        except (apsw.Error, KeyError) as error:
+        except (*_DAMAGE, KeyError) as error:
             raise self._damaged(error) from error
         players = self.meta.get("players", "").split("\n")
         self._players = frozenset(fold(player) for player in players if player)
@@ -66,7 +71,7 @@ class Persona:
             raise OptionError(f"k must be from 1 to 1000, not {k!r}")
         try:
             return recall(self._connection(), question, k, self._players)
-        except apsw.Error as error:
+        except _DAMAGE as error:
             raise self._damaged(error) from error
 
     def lines(self, *, heard: bool = False) -> Iterator[Line]:
@@ -79,13 +84,34 @@ class Persona:
             )
             for text, speaker, kind, scene, index, addressee, lang, file, place, dump_id in rows:
                 yield Line(text, speaker, kind, scene, index, addressee, lang, Source(file, place), dump_id)
-        except apsw.Error as error:
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def voice(self) -> list[Statement]:
+        """How she talks: statements that name the lines they rest on; empty for a file of an early version."""
+        from modkit.persona.voice.statements import Statement
+
+        try:
+            rows: Any = self._connection().execute("SELECT key, kind, text, lines FROM voice ORDER BY rowid").fetchall()
+            return [Statement(key, kind, text, tuple(int(n) for n in lines.split())) for key, kind, text, lines in rows]
+        except apsw.SQLError:
+            return []
+        except (*_DAMAGE, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def said(self) -> list[tuple[Said, str]]:
+        """Her lines with their ids, what they answered, and the place each was read from."""
+        try:
+            from modkit.persona.voice.said import own_lines
+
+            return own_lines(self._connection())
+        except _DAMAGE as error:
             raise self._damaged(error) from error
 
     def __len__(self) -> int:
         try:
             row: Any = self._connection().execute("SELECT count(*) FROM lines WHERE own = 1").fetchone()
-        except apsw.Error as error:
+        except _DAMAGE as error:
             raise self._damaged(error) from error
         return int(row[0])
 

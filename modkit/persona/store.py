@@ -39,6 +39,8 @@ CREATE TABLE lines (
     cue INTEGER REFERENCES lines (id)  -- the line of another that this one answers
 );
 CREATE INDEX lines_own ON lines (own, id);
+-- How she talks, as `voice.describe` found it; `lines` are ids, apart by blanks.
+CREATE TABLE voice (key TEXT PRIMARY KEY, kind TEXT NOT NULL, text TEXT NOT NULL, lines TEXT NOT NULL);
 -- Contentless: the words are indexed as `memory.index_words` spells them, the text is in `lines`.
 CREATE VIRTUAL TABLE words USING fts5 (
     text, cue, near, scene, content = '', contentless_delete = 1,
