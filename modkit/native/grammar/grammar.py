@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from modkit.errors import GrammarError
 from modkit.native.grammar import gbnf as _gbnf
+from modkit.native.grammar.automaton import DFA, flat
 from modkit.native.grammar.check import check
-from modkit.native.grammar.nodes import Rules
+from modkit.native.grammar.generate import Members
+from modkit.native.grammar.match import Machine, Matcher, Next
+from modkit.native.grammar.nodes import Node, Ref, Rules, Text, alt, opt, repeat, seq
+from modkit.native.grammar.pytypes import schema_of
+from modkit.native.grammar.regex import regex
+from modkit.native.grammar.schema import schema_rules
+from modkit.native.grammar.shape import Schema
+from modkit.native.grammar.write import Builder, write
 
 __all__ = ["Grammar"]
 
@@ -25,7 +35,7 @@ class Grammar:
     loading or on the helper thread. Immutable; any thread may use it. Raises GrammarError.
     """
 
-    __slots__ = ("_rules", "gbnf", "root", "triggers")
+    __slots__ = ("_machine", "_rules", "gbnf", "root", "triggers")
 
     def __init__(self, gbnf: str, root: str = "root", triggers: Sequence[str] = ()) -> None:
         if not isinstance(gbnf, str):
@@ -39,6 +49,136 @@ class Grammar:
         self.root = root
         self.triggers = _checked_triggers(triggers)
         self._rules: Rules = parsed.rules
+        self._machine: Machine | None = None
+
+    # ---- from other notations ----
+
+    @classmethod
+    def from_schema(cls, schema: Schema, *, spaces: bool = True, closed: bool = False) -> Grammar:
+        """JSON that a JSON Schema (draft 2020-12; older words are read) allows; true and false are schemas too.
+
+        Properties come in the schema's order. `spaces` allows one after each colon and comma. `closed`: an object
+        that names properties has no others, unless it says additionalProperties itself. What cannot be expressed
+        is a GrammarError that names the keyword.
+        """
+        return cls._of(schema_rules(schema, spaces=spaces, closed=closed))
+
+    @classmethod
+    def from_type(cls, kind: Any, *, spaces: bool = True) -> Grammar:
+        """JSON of a Python type: dataclass, TypedDict, Literal, Enum, Optional, list, dict, Annotated with limits,
+        msgspec's and pydantic's models where these are installed."""
+        return cls.from_schema(schema_of(kind), spaces=spaces, closed=True)
+
+    @classmethod
+    def from_regex(cls, pattern: str) -> Grammar:
+        """Texts that a regular expression matches as a whole; \\d, \\w and \\s are ASCII."""
+        return cls._of({"root": regex(pattern)})
+
+    @classmethod
+    def from_choices(cls, choices: Iterable[str]) -> Grammar:
+        """One of these texts."""
+        texts = list(choices)
+        if not texts or not all(isinstance(text, str) and text for text in texts):
+            raise GrammarError("choices are one or more texts, none of them empty")
+        return cls._of({"root": alt(*(Text(text) for text in texts))})
+
+    @classmethod
+    def from_text(cls, text: str) -> Grammar:
+        """Exactly this text, for compositions."""
+        return cls._of({"root": Text(text)})
+
+    @classmethod
+    def _of(cls, rules: Rules, root: str = "root", triggers: tuple[str, ...] = ()) -> Grammar:
+        """From rules that were made here: written, checked, not parsed again."""
+        made = cls.__new__(cls)
+
+        def refused(message: str, rule: str) -> GrammarError:
+            return GrammarError(f"in rule {rule!r}: {message}" if rule else message, rule=rule or None)
+
+        check(rules, root, refused)
+        made.gbnf, made.root, made.triggers = write(rules, root), root, triggers
+        made._rules, made._machine = rules, None
+        if len(made.gbnf) > _gbnf.MAX_BYTES:
+            raise GrammarError(f"the grammar comes to more than {_gbnf.MAX_BYTES} bytes; make it smaller")
+        return made
+
+    # ---- composition: none of these keeps triggers ----
+
+    def __add__(self, other: Grammar | str) -> Grammar:
+        """One after the other."""
+        return _composed((self, _grammar(other)), lambda one, two: seq(one, two))
+
+    def __radd__(self, other: str) -> Grammar:
+        return _grammar(other) + self
+
+    def __or__(self, other: Grammar | str) -> Grammar:
+        """Either."""
+        return _composed((self, _grammar(other)), lambda one, two: alt(one, two))
+
+    def optional(self) -> Grammar:
+        """It, or nothing."""
+        return _composed((self,), opt)
+
+    def repeat(self, least: int = 0, most: int | None = None, separator: str = "") -> Grammar:
+        """It, from `least` to `most` times (None: without end), with a text in between."""
+        if least < 0 or (most is not None and most < max(1, least)):
+            raise GrammarError(f"a repeat is from 0 or more times up to at least as many, not {least} to {most}")
+
+        def repeated(item: Node) -> Node:
+            if not separator:
+                return repeat(item, least, most)
+            more = repeat(seq(Text(separator), item), max(0, least - 1), None if most is None else most - 1)
+            return seq(item, more) if least else opt(seq(item, more))
+
+        return _composed((self,), repeated)
+
+    def __sub__(self, other: Grammar | str | Iterable[str]) -> Grammar:
+        """Without the texts of the other. Neither may be recursive: GrammarError."""
+        if not isinstance(other, Grammar | str):
+            other = Grammar.from_choices(other)
+        other = _grammar(other)
+        left = DFA.of(flat(Ref(self.root), self._rules)) - DFA.of(flat(Ref(other.root), other._rules))
+        if left.nothing:
+            raise GrammarError("nothing is left when these texts are taken away")
+        builder = Builder({"root": Text("")})
+        builder.rules["root"] = left.node(builder, "rest")
+        return Grammar._of(builder.rules)
+
+    def lazy(self, *triggers: str) -> Grammar:
+        """The same, holding only from one of these texts on."""
+        made = Grammar.__new__(Grammar)
+        made.gbnf, made.root, made.triggers = self.gbnf, self.root, _checked_triggers(triggers)
+        made._rules, made._machine = self._rules, self._machine
+        return made
+
+    # ---- asking it, without a model ----
+
+    def accepts(self, text: str) -> bool:
+        """Whether the text is a member. Time grows with the text; for tests and tools, not for a frame."""
+        matcher = self.matcher()
+        return matcher.feed(text) and matcher.complete
+
+    def begins(self, text: str) -> bool:
+        """Whether the text is the beginning of a member, as a reply is that was cut off."""
+        return self.matcher().feed(text)
+
+    def next(self, text: str = "") -> Next:
+        """What may come after `text`: `.chars` (ranges of code points), `.end`, and `"x" in grammar.next(text)`."""
+        matcher = self.matcher()
+        matcher.feed(text)
+        return matcher.next()
+
+    def matcher(self) -> Matcher:
+        """A matcher at the beginning, to be fed piece by piece."""
+        if self._machine is None:
+            self._machine = Machine(self._rules, self.root)
+        return Matcher(self._machine)
+
+    def members(self, seed: int = 0, size: int = 60) -> Iterator[str]:
+        """Random members without end, the same for the same seed; `size` is about how many choices one takes."""
+        made, rng = Members(self._rules, self.root), random.Random(seed)
+        while True:
+            yield made.one(rng, size)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grammar):
@@ -51,6 +191,17 @@ class Grammar:
     def __repr__(self) -> str:
         lazy = f", from {' or '.join(map(repr, self.triggers))} on" if self.triggers else ""
         return f"<Grammar of {len(self._rules)} rules{lazy}>"
+
+
+def _grammar(given: Grammar | str) -> Grammar:
+    return Grammar.from_text(given) if isinstance(given, str) else given
+
+
+def _composed(parts: tuple[Grammar, ...], join: Callable[..., Node]) -> Grammar:
+    builder = Builder({"root": Text("")})
+    roots = [Ref(builder.absorb(part._rules)[part.root]) for part in parts]
+    builder.rules["root"] = join(*roots)
+    return Grammar._of(builder.rules)
 
 
 def _checked_triggers(triggers: Sequence[str]) -> tuple[str, ...]:
