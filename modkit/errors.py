@@ -7,6 +7,7 @@ ModkitError                 the root; catch this to catch them all
 │  ├─ EngineDied            llama.cpp failed an assertion; this engine is dead, the process is not
 │  ├─ EngineClosed          the engine was closed before or while it was asked
 │  ├─ QueueFull             more requests are waiting than the engine accepts
+│  ├─ OutOfMemory           the model, its context or what it computes with does not fit (also a MemoryError)
 │  ├─ ContextOverflow       the prompt is longer than a slot's context
 │  └─ WrongThread           called from a thread other than the one that owns the engine
 ├─ StreamTimeout            `Stream.result(timeout)` ran out of time (also a TimeoutError)
@@ -39,6 +40,7 @@ __all__ = [
     "ModelError",
     "ModkitError",
     "OptionError",
+    "OutOfMemory",
     "PersonaError",
     "ProtocolError",
     "QueueFull",
@@ -79,6 +81,10 @@ class QueueFull(EngineError):
 
 class ContextOverflow(EngineError):
     """The prompt has more tokens than a slot's context holds."""
+
+
+class OutOfMemory(EngineError, MemoryError):
+    """The model, its context or its compute buffers fit neither the budget nor the memory there is."""
 
 
 class WrongThread(EngineError):

@@ -33,11 +33,14 @@ from modkit.errors import (
     ModelError,
     ModkitError,
     OptionError,
+    OutOfMemory,
     QueueFull,
     WrongThread,
 )
+from modkit.native.loading import LoadOptions
 from modkit.native.sampling import Options
 from modkit.native.settings import Settings, configure
+from modkit.native.vocab import Vocab, read_metadata
 from modkit.native.worker import MAX_WAITING, Vectors, Worker, WorkerState
 
 __all__ = ["Engine"]
@@ -57,18 +60,20 @@ class Engine:
     model: path of a GGUF file. context: tokens that each conversation may have. slots: conversations
     that can be spoken in at once. threads: CPU threads to compute with (None: half the cores, so that
     the game keeps the other half). gpu_layers: how many layers go to the GPU: a number, "all", or
-    "auto" (all when there is a GPU and no budget). vram_budget: bytes or "4GiB"; "auto" then takes as
-    many layers as fit. cache_ram: memory for conversations that have no slot at the moment, bytes or "256MiB"
-    (the default; 0 or None for none): they come back without being computed again. library: a llama.cpp
-    file or folder (None: see modkit.native.find).
+    "auto": as many as fit into vram_budget (bytes or "4GiB") and into what is free; where none fits, a
+    shorter context is tried, then the CPU. cache_ram: memory for conversations that have no slot at the
+    moment, bytes or "256MiB" (the default; 0 or None for none): they come back without being computed again.
+    library: a llama.cpp file or folder (None: see modkit.native.find). A model in several files is named by
+    its first, or by a list of all. Everything else about loading is in modkit.native.LoadOptions, e.g.
+    kv_type="q8_0", mmap=False.
 
     Returns at once; the file is read on the worker. Raises LibraryError or OptionError; what is wrong
-    with the file comes out of tick() as ModelError.
+    with the file comes out of tick() as ModelError, and as OutOfMemory when it does not fit.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         context: int = 4096,
         slots: int = 1,
         threads: int | None = None,
@@ -78,8 +83,12 @@ class Engine:
         cache_ram: int | str | None = "256MiB",
         library: str | os.PathLike[str] | None = None,
         chat_template: str | None = None,
+        **loading: Any,
     ) -> None:
-        self.path = Path(model)
+        parts = () if isinstance(model, (str, os.PathLike)) else tuple(os.fspath(part) for part in model)
+        if not isinstance(model, (str, os.PathLike)) and not parts:
+            raise OptionError("no model was named; give the path of a .gguf file")
+        self.path = Path(parts[0] if parts else model)  # type: ignore[arg-type]
         self.name = ""
         self.context = context
         self._thread = threading.get_ident()
@@ -93,8 +102,10 @@ class Engine:
         self._helper = Helper("modkit-helper")
         self._failure: ModkitError | None = None
         self._raised = False
+        self._vocab: Vocab | None = None
         self._closed = True  # until there is a worker to close
-        settings = Settings(context, slots, threads, gpu_layers, vram_budget, cache_ram)
+        more = LoadOptions.of(loading)
+        settings = Settings(context, slots, threads, gpu_layers, vram_budget, cache_ram, more, parts)
         self._worker: Worker = self._start_worker(settings, library)
         self.library = self._worker.library
         self._closed = False
@@ -129,6 +140,27 @@ class Engine:
     def info(self) -> dict[str, Any]:
         """What the model is: name, description, vocab, context_train, layers, parameters, bytes… Empty until ready."""
         return dict(self._worker.info or {})
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model's own key/value pairs, of any length; lists are left out. Empty until ready."""
+        address = self._worker.address("model")
+        return read_metadata(self.library, address) if address else {}
+
+    @property
+    def vocab(self) -> Vocab:
+        """Tokens to text and back, on the calling thread, without the worker. Raises EngineError until ready."""
+        if self._vocab is None:
+            address = self._worker.address("vocab")
+            if not address:
+                raise EngineError("the model is not loaded (here): its vocabulary comes with it")
+            self._vocab = Vocab(self.library, address)
+        return self._vocab
+
+    def perf(self) -> dict[str, float]:
+        """llama.cpp's counters as of the last decode (Engine(..., perf=True)): milliseconds and tokens."""
+        self._check_alive()
+        return self._worker.perf()
 
     # ---- the frame's side ----
 
@@ -211,7 +243,8 @@ class Engine:
                 if stream.finish is None:
                     self._submit_chat(stream, messages, options)
         elif kind == Worker.FAILED:
-            self._fail(ModelError(f"{self.path} cannot be loaded: {event[2]}"))
+            kind_of = OutOfMemory if event[3] == Worker.FAILED_MEMORY else ModelError
+            self._fail(kind_of(f"{self.path} cannot be loaded: {event[2]}"))
 
     def _warm_template(self) -> None:
         try:
@@ -429,6 +462,8 @@ class Engine:
         self._end_all(EngineClosed("the engine was closed while this reply was under way"))
         self._helper.close()
         self._run_prepared()
+        if self._vocab is not None:
+            self._vocab.close()
         self._worker.close()
         _open_engines.discard(self)
 

@@ -191,6 +191,20 @@ class ChildWorker(Worker):
     def decoded(self) -> int:
         return self._decoded_seen
 
+    def plan(self) -> None:
+        """It comes with `info`, as its JSON."""
+        return None
+
+    def buffers(self) -> list[tuple[str, str, int]]:
+        return [(str(name), str(kind), int(size)) for name, kind, size in (self.info or {}).get("buffers", ())]
+
+    def address(self, what: str) -> int:
+        """None here: the model lies in the other process."""
+        return 0
+
+    def perf(self) -> dict[str, float]:
+        return {}
+
     def loaded(self) -> dict[str, Any]:
         if self._info is None:
             raise ProtocolError("the engine's process says that the model is loaded, but not what it is")

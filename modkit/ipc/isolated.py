@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class IsolatedEngine(Engine):
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *arguments: Any,
         python: str | os.PathLike[str] | None = None,
         hang_timeout: float = 20.0,
@@ -67,7 +68,7 @@ class IsolatedEngine(Engine):
         self._decoded = 0
         self._silence = self._stuck = 0.0
         self._last_tick = time.monotonic()
-        if not Path(model).is_file():
+        if isinstance(model, (str, os.PathLike)) and not Path(model).is_file():
             raise ModelError(f"{os.fspath(model)} does not exist or is a folder; give the path of a .gguf file")
         super().__init__(model, *arguments, **named)
 

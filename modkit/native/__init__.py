@@ -6,7 +6,29 @@ machine. Games use `modkit.Engine`; this room is for tools and for the engine it
 
 from modkit.native.doctor import Finding, report
 from modkit.native.library import Device, Library, load
+from modkit.native.loading import LoadOptions
+from modkit.native.model import Model, fit, quantise
+from modkit.native.plan import Plan
+from modkit.native.raw import Raw
 from modkit.native.sampling import Options
 from modkit.native.settings import Settings, default_threads, parse_bytes
+from modkit.native.vocab import Vocab
 
-__all__ = ["Device", "Finding", "Library", "Options", "Settings", "default_threads", "load", "parse_bytes", "report"]
+__all__ = [
+    "Device",
+    "Finding",
+    "Library",
+    "LoadOptions",
+    "Model",
+    "Options",
+    "Plan",
+    "Raw",
+    "Settings",
+    "Vocab",
+    "default_threads",
+    "fit",
+    "load",
+    "parse_bytes",
+    "quantise",
+    "report",
+]

@@ -105,12 +105,29 @@ static void catch_exceptions(void *set_terminate) {
     }
 }
 
+void mk_log_line(mk_engine *e, int level, const char *text) {
+    char clean[1000];
+    size_t size = strlen(text);
+    /* Lines come in the middle of a step, too: they leave the room that was kept for the step's own records. */
+    uint32_t kept = (e->config.slots + 1) * e->record_room + 2048;
+    kept = kept > e->ring.capacity / 2 ? kept : e->ring.capacity / 2;
+    if (level < e->config.log_level || mk_ring_free(&e->ring) <= kept) {
+        return;
+    }
+    size = mk_text_clean(clean, sizeof clean, text, size);
+    mk_put_array(&e->ring, 4);
+    mk_put_uint(&e->ring, 0);
+    mk_put_uint(&e->ring, MK_LOG);
+    mk_put_uint(&e->ring, (uint64_t) level);
+    mk_put_string(&e->ring, clean, (uint32_t) size);
+    mk_ring_publish(&e->ring);
+}
+
 static void on_log(int level, const char *text, void *unused) {
     static MK_THREAD_LOCAL int last_level;
     mk_engine *e = own_engine;
     size_t size = strlen(text);
-    char clean[1000];
-    uint32_t kept;
+    char line[1000];
     (void) unused;
     if (level == 5) { /* GGML_LOG_LEVEL_CONT: goes on with the line before */
         level = last_level;
@@ -125,17 +142,10 @@ static void on_log(int level, const char *text, void *unused) {
     if (level == 4 && e->last_error[0] == '\0') { /* the first complaint says what, later ones only that */
         snprintf(e->last_error, sizeof e->last_error, "%.*s", (int) size, text);
     }
-    /* Lines come in the middle of a step, too: they leave the room that was kept for the step's own records. */
-    kept = (e->config.slots + 1) * e->record_room + 2048;
-    kept = kept > e->ring.capacity / 2 ? kept : e->ring.capacity / 2;
-    if (level >= e->config.log_level && mk_ring_free(&e->ring) > kept) {
-        size = mk_text_clean(clean, sizeof clean, text, size);
-        mk_put_array(&e->ring, 4);
-        mk_put_uint(&e->ring, 0);
-        mk_put_uint(&e->ring, MK_LOG);
-        mk_put_uint(&e->ring, (uint64_t) level);
-        mk_put_string(&e->ring, clean, (uint32_t) size);
-        mk_ring_publish(&e->ring);
+    snprintf(line, sizeof line, "%.*s", (int) (size < sizeof line ? size : sizeof line - 1), text);
+    mk_fit_line(e, line);
+    if (!e->measuring) {
+        mk_log_line(e, level, line);
     }
 }
 
@@ -319,6 +329,23 @@ mk_shared *mk_engine_shared(mk_engine *e) {
 
 const mk_info *mk_engine_info(mk_engine *e) {
     return &e->info;
+}
+
+const void *mk_engine_model(mk_engine *e) {
+    return e->model;
+}
+
+const void *mk_engine_vocab(mk_engine *e) {
+    return e->vocab;
+}
+
+const mk_plan *mk_engine_plan(mk_engine *e) {
+    return &e->plan;
+}
+
+int mk_engine_buffers(mk_engine *e, const mk_buffer **buffers) {
+    *buffers = e->buffers;
+    return e->n_buffers;
 }
 
 const char *mk_engine_death(mk_engine *e) {

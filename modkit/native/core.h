@@ -41,6 +41,12 @@ typedef struct mk_chain_params {
     bool no_perf;
 } mk_chain_params;
 
+/* llama_perf_context_data: milliseconds, and tokens. */
+typedef struct mk_perf {
+    double start_ms, load_ms, prompt_ms, reply_ms;
+    int32_t n_prompt, n_reply, n_reused;
+} mk_perf;
+
 /* X(result, name, arguments): the functions the worker needs, each a pointer in mk_table. */
 #define MK_FUNCTIONS(X)                                                                                                \
     X(void *, llama_model_load_from_file, (const char *, mk_blob))                                                     \
@@ -98,6 +104,11 @@ typedef struct mk_chain_params {
     X(void *, llama_sampler_init_min_p, (float, size_t))                                                               \
     X(void *, llama_sampler_init_temp, (float))                                                                        \
     X(void *, llama_sampler_init_penalties, (int32_t, int32_t, float, float, float))                                   \
+    X(void *, llama_model_load_from_splits, (const char **, size_t, mk_blob))                                          \
+    X(void, llama_set_warmup, (void *, bool))                                                                          \
+    X(void, llama_synchronize, (void *) )                                                                              \
+    X(void, llama_attach_threadpool, (void *, void *, void *) )                                                        \
+    X(mk_perf, llama_perf_context, (const void *) )                                                                    \
     X(int32_t, llama_sampler_sample, (void *, void *, int32_t))                                                        \
     X(void, llama_sampler_free, (void *) )                                                                             \
     X(void *, ggml_set_abort_callback, (void (*)(const char *)))                                                       \
@@ -123,7 +134,7 @@ void *mk_quiet_log(void);
 /* Events are msgpack arrays [request, kind, …] in the ring; request 0 is the engine itself. */
 enum {
     MK_LOADED = 1,    /* [0, 1]: mk_engine_info() is complete from now on */
-    MK_FAILED = 2,    /* [0, 2, reason]: the model could not be loaded; the worker has ended */
+    MK_FAILED = 2,    /* [0, 2, reason, code]: the model could not be loaded; the worker has ended */
     MK_STARTED = 3,   /* [id, 3, prompt tokens, of them already in the KV cache] */
     MK_TOKEN = 4,     /* [id, 4, token, text]: text is what may be shown by now, often empty */
     MK_DONE = 5,      /* [id, 5, finish, generated tokens, s from submit to first token, s from then on, text] */
@@ -145,6 +156,8 @@ typedef struct mk_shared {
     uint64_t decoded; /* tokens decoded ever, prefill included */
     uint64_t steps;   /* llama_decode calls ever */
     char death[512];  /* why the state is MK_DEAD */
+    double perf_ms[3];   /* load, prompts, replies: llama.cpp's own counters, when they are on */
+    uint64_t perf_n[3];  /* tokens of prompts, of replies, graphs used again */
 } mk_shared;
 
 /* Complete once MK_LOADED was read; the strings live as long as the engine. */
@@ -156,6 +169,39 @@ typedef struct mk_info {
     char name[128], description[128], bos[64], eos[64];
     const char *chat_template; /* NULL when the model has none */
 } mk_info;
+
+/* ---- where a model lies ---- */
+
+/* A buffer that llama.cpp made, as its log tells: "Vulkan0" / "model", "KV", "compute", "output", "RS". */
+typedef struct mk_buffer {
+    char name[32], kind[16];
+    uint64_t bytes;
+} mk_buffer;
+
+/* What was worked out before loading, in bytes (fit.c). layers counts the output layer, so it may be one
+ * more than the model has blocks. */
+typedef struct mk_plan {
+    bool made;       /* false: nothing had to be worked out */
+    int32_t layers, all_layers;
+    uint32_t context; /* of each slot */
+    uint64_t budget;  /* of all GPUs together, the margin taken off; 0 without one */
+    uint64_t weights_gpu, weights_cpu, kv_gpu, kv_cpu, compute_gpu, compute_cpu;
+    char steps[2048]; /* a line for each step down */
+} mk_plan;
+
+/* A GPU that may be used. */
+typedef struct mk_device {
+    char name[32];
+    uint64_t free; /* bytes */
+    double share;  /* of the layers, as tensor_split wants it; all zero: by free memory */
+} mk_device;
+
+enum { MK_MAX_DEVICES = 16, MK_MAX_BUFFERS = 48 };
+
+/* What an engine is for. LOOKS: no context, the model is only looked at. FIT: only the plan, nothing is loaded. */
+enum { MK_FOR_SPEECH = 0, MK_FOR_LOOKS = 1, MK_FOR_QUANTISE = 2, MK_FOR_FIT = 3 };
+/* The code of MK_FAILED. */
+enum { MK_FAILED_MODEL = 0, MK_FAILED_MEMORY = 1 };
 
 /* ---- what the host asks ---- */
 
@@ -175,6 +221,24 @@ typedef struct mk_config {
     /* The params of the context for embeddings, and where its sizes lie. */
     mk_blob embed_params;
     int32_t at_n_ctx, at_n_batch, at_n_ubatch, at_n_outputs, at_n_sequences, at_pooling;
+    int32_t purpose;             /* MK_FOR_… */
+    const char *const *splits;   /* the files of a model in parts, when their names do not say; the first is model_path */
+    int32_t n_splits;
+    bool warm_up, perf;
+    void *threadpool_new, *threadpool_free; /* ggml's, or NULL: no pool of our own */
+    uint64_t threadpool_params[72];         /* its struct, opaque */
+    void *quantise;              /* llama_model_quantize, its params and the file to write */
+    const void *quantise_params;
+    const char *output;
+    /* Where the model is to lie (fit.c). */
+    bool auto_layers;            /* choose how many layers go to the GPU; else they are only checked */
+    bool kv_on_gpu, experts_on_cpu, weights_in_ram; /* weights_in_ram: they are read, not mapped */
+    bool imagine;                /* MK_FOR_FIT: the devices are not on this machine */
+    mk_device devices[MK_MAX_DEVICES];
+    int32_t n_devices;
+    uint64_t vram_margin, ram_free;         /* bytes; ram_free 0: not known */
+    uint32_t min_context;                   /* of a slot; the context is not shortened below */
+    int32_t at_no_alloc, at_load_mode, at_devices;
     /* std::set_terminate of the C++ runtime behind the library, or NULL: a C++ exception that leaves
      * the library on the worker's thread then ends the engine instead of the process. */
     void *set_terminate;
@@ -251,6 +315,12 @@ bool mk_stores_keep_order(void);
 uint8_t *mk_engine_ring(mk_engine *e);
 uint32_t mk_engine_ring_size(mk_engine *e);
 void mk_engine_pause(mk_engine *e, bool paused);
+/* From MK_LOADED on: the model and its vocabulary, for functions of llama.cpp that only read them; the plan;
+ * and what buffers there are (returns how many). They live as long as the engine. */
+const void *mk_engine_model(mk_engine *e);
+const void *mk_engine_vocab(mk_engine *e);
+const mk_plan *mk_engine_plan(mk_engine *e);
+int mk_engine_buffers(mk_engine *e, const mk_buffer **buffers);
 /* Ends the worker (a decode or a load under way is aborted), waits for it, frees everything. A dead
  * engine's memory is left alone, because its parked thread may still point into it. */
 void mk_engine_close(mk_engine *e);

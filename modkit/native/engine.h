@@ -130,6 +130,13 @@ struct mk_engine {
     bool whole_states;        /* and so does a stored one, because the model forgets what is far behind (SWA) */
     mk_store store;
     uint32_t record_room;     /* the most ring space that one slot's step can take */
+    mk_plan plan;
+    mk_buffer buffers[MK_MAX_BUFFERS]; /* while measuring, those that would be made */
+    int n_buffers;
+    uint64_t kv_cells_bytes;  /* of the whole KV cache, as the log tells */
+    bool loaded;              /* `buffers` is the host's to read from now on */
+    bool measuring;           /* llama.cpp's lines are not for the host */
+    void *threadpool;
     char last_error[200];     /* the first complaint (level error) of llama.cpp in the load or decode under way */
 };
 
@@ -206,10 +213,31 @@ bool mk_block_room(mk_block *b, int64_t rows);
 void mk_worker_loop(mk_engine *e);
 
 /* load.c */
+void mk_failed(mk_engine *e, int code, const char *reason);
+/* core.c: a line of our own into the log that the host gets */
+void mk_log_line(mk_engine *e, int level, const char *text);
+/* load.c: the header of each of the model's files, checked; false when mk_failed has said what is wrong */
+struct mk_gguf;
+struct mk_weights;
+bool mk_read_headers(mk_engine *e, struct mk_gguf *header, struct mk_weights *weights);
+void *mk_load_file(mk_engine *e, mk_blob params);
 void mk_worker_run(mk_engine *e);
 bool mk_on_progress(float progress, void *engine);
 bool mk_on_abort_decode(void *engine);
 bool mk_batch_new(mk_batch *b, int32_t room);
 void mk_batch_free(mk_batch *b);
+
+/* fit.c: decides where the model lies and writes that into config's params; false when it cannot lie
+ * anywhere (mk_failed has said so) */
+bool mk_fit(mk_engine *e);
+/* a line of llama.cpp's log: does it tell of a buffer? */
+void mk_fit_line(mk_engine *e, const char *text);
+
+/* tune.c */
+bool mk_threadpool_attach(mk_engine *e);
+void mk_threadpool_release(mk_engine *e);
+void mk_warm_up(mk_engine *e);
+void mk_perf_note(mk_engine *e);
+bool mk_quantise(mk_engine *e);
 
 #endif

@@ -35,7 +35,7 @@ typedef struct {
     uint64_t ids[16];
     int n_ids;
     uint64_t n_scores, n_types;
-    uint64_t rope_dimensions, key_length, feed_forward, experts, experts_used;
+    uint64_t rope_dimensions, feed_forward, experts, experts_used;
     uint64_t embd_rows, embd_columns; /* token_embd.weight */
     bool has_model;
 } found;
@@ -45,6 +45,9 @@ typedef struct {
     uint64_t left; /* bytes of the file not yet read */
     mk_gguf *out;
     found found;
+    mk_weights *weights; /* or NULL */
+    char last[MAX_NAME + 2]; /* the tensor read last, and where it lies: the next one says where it ends */
+    uint64_t last_offset;
 } reader;
 
 static int fail(reader *r, const char *format, ...) {
@@ -134,7 +137,7 @@ static int keep_number(reader *r, const char *key, uint64_t value) {
         {".attention.head_count_kv", offsetof(mk_gguf, n_head_kv), 1, 1 << 16, false},
         {".context_length", offsetof(mk_gguf, context_length), 1, 1 << 28, false},
         {".rope.dimension_count", offsetof(found, rope_dimensions), 1, 1 << 16, true},
-        {".attention.key_length", offsetof(found, key_length), 1, 1 << 16, true},
+        {".attention.key_length", offsetof(mk_gguf, key_length), 1, 1 << 16, false},
         {".feed_forward_length", offsetof(found, feed_forward), 1, 1 << 24, true},
         {".expert_count", offsetof(found, experts), 0, 1 << 14, true},
         {".expert_used_count", offsetof(found, experts_used), 0, 1 << 14, true},
@@ -150,6 +153,12 @@ static int keep_number(reader *r, const char *key, uint64_t value) {
         if (r->found.n_ids < 16) {
             r->found.ids[r->found.n_ids++] = value;
         }
+    }
+    if (strcmp(key, "split.no") == 0 || strcmp(key, "split.count") == 0) {
+        if (value > 9999) {
+            return fail(r, "%s is %llu", key, (unsigned long long) value);
+        }
+        *(key[6] == 'n' ? &r->out->split_no : &r->out->split_count) = value;
     }
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!ends_with(key, known[i].end)) {
@@ -249,6 +258,29 @@ static int read_value(reader *r, uint64_t index) {
     return keep_number(r, key, value);
 }
 
+/* The tensor read last ends where the next one, or the file, does: the format lays them one behind the other. */
+static void weigh_last(reader *r, uint64_t end) {
+    mk_weights *w = r->weights;
+    uint64_t size = end > r->last_offset ? end - r->last_offset : 0;
+    char *rest;
+    if (w == NULL || r->last[0] == '\0') {
+        return;
+    }
+    if (strncmp(r->last, "blk.", 4) == 0) {
+        unsigned long i = strtoul(r->last + 4, &rest, 10);
+        if (i < MK_MAX_LAYERS && *rest == '.') {
+            *(strstr(rest, "_exps") != NULL || strstr(rest, "_chexps") != NULL ? &w->experts[i] : &w->block[i]) += size;
+            return;
+        }
+    }
+    if (strncmp(r->last, "token_embd", 10) == 0) {
+        w->input += size;
+    } else {
+        w->output += size;
+        w->has_output |= strncmp(r->last, "output.", 7) == 0;
+    }
+}
+
 static int read_tensor(reader *r, uint64_t index, uint64_t *end) {
     char name[MAX_NAME + 2];
     uint64_t length, size = 1, dims[4] = {1, 1, 1, 1}, offset;
@@ -283,6 +315,9 @@ static int read_tensor(reader *r, uint64_t index, uint64_t *end) {
         r->found.embd_rows = dims[1];
     }
     *end = offset > *end ? offset : *end;
+    weigh_last(r, offset);
+    memcpy(r->last, name, sizeof r->last);
+    r->last_offset = offset;
     return 0;
 }
 
@@ -290,7 +325,7 @@ static int read_tensor(reader *r, uint64_t index, uint64_t *end) {
 static int check_together(reader *r) {
     const mk_gguf *g = r->out;
     const found *f = &r->found;
-    uint64_t head = f->key_length ? f->key_length : g->n_head ? g->n_embd / g->n_head : 0;
+    uint64_t head = g->key_length ? g->key_length : g->n_head ? g->n_embd / g->n_head : 0;
     if (g->architecture[0] == '\0') {
         return fail(r, "it names no architecture (general.architecture)");
     }
@@ -309,7 +344,7 @@ static int check_together(reader *r) {
         return fail(r, "%llu attention heads cannot share %llu key/value heads", (unsigned long long) g->n_head,
                     (unsigned long long) g->n_head_kv);
     }
-    if (g->n_head > 0 && g->n_embd > 0 && f->key_length == 0 && g->n_embd % g->n_head != 0) {
+    if (g->n_head > 0 && g->n_embd > 0 && g->key_length == 0 && g->n_embd % g->n_head != 0) {
         return fail(r, "an embedding of %llu does not divide into %llu heads", (unsigned long long) g->n_embd,
                     (unsigned long long) g->n_head);
     }
@@ -367,7 +402,11 @@ static int read_header(reader *r) {
     if (end > r->left) {
         return fail(r, "its tensor data is cut short: %llu bytes are missing at least", (unsigned long long) (end - r->left));
     }
-    return check_together(r);
+    {
+        uint64_t at = out->file_bytes - r->left, padding = (out->alignment - at % out->alignment) % out->alignment;
+        weigh_last(r, padding < r->left ? r->left - padding : 0);
+    }
+    return out->split_count > 1 && out->split_no > 0 ? 0 : check_together(r); /* the first part has the metadata */
 }
 
 static FILE *open_utf8(const char *path, mk_gguf *out) {
@@ -396,7 +435,11 @@ static FILE *open_utf8(const char *path, mk_gguf *out) {
 }
 
 int mk_gguf_read(const char *path, mk_gguf *out) {
-    reader r = {.out = out};
+    return mk_gguf_weigh(path, out, NULL);
+}
+
+int mk_gguf_weigh(const char *path, mk_gguf *out, mk_weights *weights) {
+    reader r = {.out = out, .weights = weights};
     int result;
     memset(out, 0, sizeof *out);
     out->alignment = 32;

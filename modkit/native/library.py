@@ -147,8 +147,13 @@ class Library:
             )
         return found
 
+    def gpus(self) -> list[Device]:
+        """The devices that llama.cpp gives layers to: graphics cards, or the processor's own where there is none."""
+        devices = self.devices()
+        return [d for d in devices if d.kind == "gpu"] or [d for d in devices if d.kind == "igpu"][:1]
+
     def has_gpu(self) -> bool:
-        return any(device.kind in ("gpu", "igpu") for device in self.devices())
+        return bool(self.gpus())
 
     def system_info(self) -> str:
         """llama.cpp's own line about CPU features, e.g. "CPU : AVX2 = 1 | FMA = 1"."""

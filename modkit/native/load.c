@@ -19,44 +19,99 @@ bool mk_on_abort_decode(void *engine) {
            || atomic_load_explicit(&e->closing, memory_order_relaxed);
 }
 
-static void failed(mk_engine *e, const char *reason) {
+void mk_failed(mk_engine *e, int code, const char *reason) {
     char clean[600];
     size_t size = mk_text_clean(clean, sizeof clean, reason, strlen(reason));
-    mk_put_array(&e->ring, 3);
+    mk_put_array(&e->ring, 4);
     mk_put_uint(&e->ring, 0);
     mk_put_uint(&e->ring, MK_FAILED);
     mk_put_string(&e->ring, clean, (uint32_t) size);
+    mk_put_uint(&e->ring, (uint64_t) code);
     mk_ring_publish(&e->ring);
 }
 
-/* How many layers fit into vram_budget, if their share of the file and of the KV cache (f16, the
- * default) is all that counts. A first estimate: compute buffers are left to a tenth of the budget. */
-static void fit_layers(mk_engine *e, const mk_gguf *g) {
-    uint64_t head = g->n_head ? g->n_embd / g->n_head : 0;
-    uint64_t kv = 2 * 2 * head * (g->n_head_kv ? g->n_head_kv : g->n_head) * e->config.slots * e->config.context;
-    uint64_t layer = g->file_bytes / (g->n_layer + 1) + kv + 1;
-    uint64_t layers = e->config.vram_budget / 10 * 9 / layer;
-    int32_t n = (int32_t) (layers > g->n_layer + 1 ? g->n_layer + 1 : layers);
-    memcpy((char *) &e->config.model_params + e->config.at_gpu_layers, &n, sizeof n);
+static void failed(mk_engine *e, const char *reason) {
+    mk_failed(e, MK_FAILED_MODEL, reason);
+}
+
+/* llama.cpp's last complaint, when it was about memory, has a name of its own. */
+static int code_of(const mk_engine *e) {
+    const char *signs[] = {"failed to allocate", "unable to allocate", "out of memory", "OutOfDeviceMemory", "bad_alloc"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
+        if (strstr(e->last_error, signs[i]) != NULL) {
+            return MK_FAILED_MEMORY;
+        }
+    }
+    return MK_FAILED_MODEL;
+}
+
+/* The name of part `no` (from 0) of a model in `count` files, as llama.cpp derives it from the first one's. */
+static bool part_name(const char *first, uint64_t no, uint64_t count, char *out, size_t size) {
+    char end[32];
+    size_t n = strlen(first), m;
+    snprintf(end, sizeof end, "-%05d-of-%05d.gguf", 1, (int) count);
+    m = strlen(end);
+    if (n <= m || strcmp(first + n - m, end) != 0) {
+        return false;
+    }
+    return snprintf(out, size, "%.*s-%05d-of-%05d.gguf", (int) (n - m), first, (int) no + 1, (int) count) < (int) size;
+}
+
+bool mk_read_headers(mk_engine *e, mk_gguf *header, mk_weights *weights) {
+    char reason[1000], name[4096];
+    mk_gguf part;
+    uint64_t count;
+    if (mk_gguf_weigh(e->path, header, weights) != 0) {
+        failed(e, header->error);
+        return false;
+    }
+    count = e->config.n_splits > 0 ? (uint64_t) e->config.n_splits : header->split_count;
+    if (count > 1 && header->split_no != 0) {
+        snprintf(reason, sizeof reason, "it is part %llu of a model in %llu files: give the first", (unsigned long long) header->split_no + 1,
+                 (unsigned long long) count);
+        failed(e, reason);
+        return false;
+    }
+    for (uint64_t i = 1; i < count; i++) {
+        bool named = e->config.n_splits > 0
+                         ? snprintf(name, sizeof name, "%s", e->config.splits[i]) < (int) sizeof name
+                         : part_name(e->path, i, count, name, sizeof name);
+        if (!named) {
+            failed(e, "it is one of several files, whose names are not NAME-00001-of-0000N.gguf: give a list of all");
+            return false;
+        }
+        if (mk_gguf_weigh(name, &part, weights) != 0) {
+            snprintf(reason, sizeof reason, "its part %d, %.500s: %s", (int) i + 1, name, part.error);
+            failed(e, reason);
+            return false;
+        }
+        header->file_bytes += part.file_bytes;
+    }
+    return true;
+}
+
+void *mk_load_file(mk_engine *e, mk_blob params) {
+    if (e->config.n_splits > 1) {
+        return e->table.llama_model_load_from_splits((const char **) e->config.splits, (size_t) e->config.n_splits, params);
+    }
+    return e->table.llama_model_load_from_file(e->path, params);
 }
 
 static bool load_model(mk_engine *e) {
-    mk_gguf header;
     char reason[600];
-    if (mk_gguf_read(e->path, &header) != 0) {
-        failed(e, header.error);
+    if (!mk_fit(e)) {
         return false;
     }
-    if (e->config.vram_budget > 0) {
-        fit_layers(e, &header);
-    }
-    e->model = e->table.llama_model_load_from_file(e->path, e->config.model_params);
+    e->last_error[0] = '\0';
+    e->model = mk_load_file(e, e->config.model_params);
     if (e->model == NULL) {
         snprintf(reason, sizeof reason, "llama.cpp could not load it%s%s", e->last_error[0] ? ": " : "", e->last_error);
-        failed(e, atomic_load(&e->closing) ? "loading was cancelled" : reason);
+        mk_failed(e, code_of(e), atomic_load(&e->closing) ? "loading was cancelled" : reason);
         return false;
     }
-    if (!e->table.llama_model_has_decoder(e->model) || e->table.llama_model_has_encoder(e->model)) {
+    e->vocab = e->table.llama_model_get_vocab(e->model);
+    if (e->config.purpose == MK_FOR_SPEECH
+        && (!e->table.llama_model_has_decoder(e->model) || e->table.llama_model_has_encoder(e->model))) {
         failed(e, "it is an encoder model; modkit generates with decoder-only models");
         return false;
     }
@@ -69,11 +124,10 @@ static bool make_context(mk_engine *e) {
     if (e->context == NULL) {
         snprintf(reason, sizeof reason, "llama.cpp could not make a context of %u x %u tokens%s%s", e->config.slots,
                  e->config.context, e->last_error[0] ? ": " : "", e->last_error);
-        failed(e, reason);
+        mk_failed(e, code_of(e), reason);
         return false;
     }
     e->memory = e->table.llama_get_memory(e->context);
-    e->vocab = e->table.llama_model_get_vocab(e->model);
     e->whole_only = e->table.llama_model_is_recurrent(e->model) || e->table.llama_model_is_hybrid(e->model);
     e->whole_states = e->whole_only || e->table.llama_model_n_swa(e->model) > 0;
     e->batch_room = (int32_t) e->table.llama_n_batch(e->context);
@@ -104,8 +158,10 @@ static bool describe(mk_engine *e) {
     info->n_embd = t->llama_model_n_embd(e->model);
     info->n_params = t->llama_model_n_params(e->model);
     info->model_bytes = t->llama_model_size(e->model);
-    info->context = t->llama_n_ctx(e->context) / e->config.slots;
-    info->context = info->context < e->config.context ? info->context : e->config.context;
+    if (e->context != NULL) {
+        info->context = t->llama_n_ctx(e->context) / e->config.slots;
+        info->context = info->context < e->config.context ? info->context : e->config.context;
+    }
     info->add_bos = t->llama_vocab_get_add_bos(e->vocab);
     t->llama_model_desc(e->model, info->description, sizeof info->description);
     if (t->llama_model_meta_val_str(e->model, "general.name", info->name, sizeof info->name) < 0) {
@@ -122,7 +178,7 @@ static bool describe(mk_engine *e) {
         strcpy(e->chat_template, chat_template);
         info->chat_template = e->chat_template;
     }
-    if (info->n_vocab <= 0) {
+    if (e->config.purpose == MK_FOR_SPEECH && info->n_vocab <= 0) {
         failed(e, "it has no vocabulary");
         return false;
     }
@@ -202,24 +258,57 @@ static void give_back(mk_engine *e) {
     if (e->context != NULL) {
         e->table.llama_free(e->context);
     }
+    mk_threadpool_release(e);
     if (e->model != NULL) {
         e->table.llama_model_free(e->model);
     }
 }
 
+/* Everything up to the moment when the engine can do what it is for. */
+static bool make_ready(mk_engine *e) {
+    switch (e->config.purpose) {
+    case MK_FOR_FIT:
+        return mk_fit(e);
+    case MK_FOR_QUANTISE: {
+        mk_gguf header;
+        return mk_read_headers(e, &header, NULL) && mk_quantise(e);
+    }
+    case MK_FOR_LOOKS:
+        return load_model(e) && describe(e);
+    default:
+        break;
+    }
+    if (!load_model(e) || !make_context(e) || !describe(e) || !make_slots(e) || !mk_threadpool_attach(e)) {
+        return false;
+    }
+    mk_warm_up(e);
+    return true;
+}
+
+static bool nothing_to_do(mk_engine *e) {
+    return !atomic_load(&e->closing);
+}
+
 void mk_worker_run(mk_engine *e) {
     bool good;
     mk_library_enter(e);
-    good = load_model(e) && make_context(e) && describe(e) && make_slots(e);
+    good = make_ready(e);
     mk_library_leave(e);
     if (good) {
+        e->loaded = true;
         mk_set_progress(e, 1);
         atomic_store_explicit(mk_state(e), MK_READY, memory_order_release);
         mk_put_array(&e->ring, 2);
         mk_put_uint(&e->ring, 0);
         mk_put_uint(&e->ring, MK_LOADED);
         mk_ring_publish(&e->ring);
-        mk_worker_loop(e);
+        if (e->config.purpose == MK_FOR_SPEECH) {
+            mk_worker_loop(e);
+        } else {
+            while (nothing_to_do(e)) {
+                mk_sleep(e, nothing_to_do);
+            }
+        }
     }
     mk_library_enter(e);
     give_back(e);

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modkit.errors import ModelError, OptionError
 from modkit.native._core import ffi as core_ffi
+from modkit.native._core import lib as core
 from modkit.native.library import Library, load
+from modkit.native.loading import LoadOptions
+from modkit.native.memory import free_memory
+from modkit.native.params import devices_in_use, fill_context, fill_model, fill_threadpool, use_numa
 from modkit.native.worker import MAX_WAITING, Worker
 
 __all__ = ["Settings", "configure", "default_threads", "parse_bytes"]
@@ -21,7 +26,8 @@ __all__ = ["Settings", "configure", "default_threads", "parse_bytes"]
 SLICE_SECONDS = 0.025
 SLICE_SECONDS_ALONE = 0.100
 BATCH = 512
-ALL_LAYERS = 999
+ALL_LAYERS = 9999
+MAX_BYTES = 1 << 60
 # Of events: a host may stay away for some 20,000 tokens before the worker waits for it.
 RING_BYTES = 1 << 18
 
@@ -48,7 +54,7 @@ def default_threads() -> int:
 
 def parse_bytes(value: int | str) -> int:
     """4294967296, "4GiB", "512 MiB", "1.5G" -> bytes; raises OptionError."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_BYTES:
         return value
     match = (
         re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", value, re.IGNORECASE)
@@ -57,12 +63,19 @@ def parse_bytes(value: int | str) -> int:
     )
     if match is None or float(match[1]) <= 0:
         raise OptionError(f'{value!r} is not a size; give bytes, or a string such as "4GiB"')
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+    if size > MAX_BYTES:
+        raise OptionError(f"{value!r} is more memory than any machine has")
+    return size
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The checked arguments of an engine; raises OptionError."""
+    """The checked arguments of an engine; raises OptionError.
+
+    loading may be a dict, and the whole survives dataclasses.asdict() and back. parts: all files of a
+    model in several, when their names do not say so.
+    """
 
     context: int = 4096
     slots: int = 1
@@ -70,8 +83,12 @@ class Settings:
     gpu_layers: int | str = "auto"
     vram_budget: int | str | None = None
     cache_ram: int | str | None = "256MiB"
+    loading: LoadOptions = field(default_factory=LoadOptions)
+    parts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.loading, dict):
+            object.__setattr__(self, "loading", LoadOptions.of(self.loading))
         for name, low, high in (("context", 16, 1 << 20), ("slots", 1, 64), ("threads", 1, 512)):
             value = getattr(self, name)
             if value is None and name == "threads":
@@ -89,13 +106,19 @@ class Settings:
         """Of memory for sequences without a slot; raises OptionError."""
         return 0 if self.cache_ram is None or self.cache_ram == 0 else parse_bytes(self.cache_ram)
 
-    def layers(self, library: Library) -> int:
-        if isinstance(self.gpu_layers, int):
-            return min(self.gpu_layers, ALL_LAYERS)
-        return ALL_LAYERS if self.gpu_layers == "all" or library.has_gpu() else 0
+    def layers(self) -> int:
+        """The number that llama.cpp is given; with "auto" the worker lowers it."""
+        return min(self.gpu_layers, ALL_LAYERS) if isinstance(self.gpu_layers, int) else ALL_LAYERS
+
+    def batch(self) -> int:
+        return self.loading.batch or min(BATCH, max(64, self.context))
+
+    def min_context(self) -> int:
+        """How far the context may shrink, at the fit's will: by default to a quarter."""
+        return self.loading.min_context or min(self.context, max(256, self.context // 4))
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
     """What can be said at once, without reading: a name that is not there, or is a folder."""
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the .gguf file in it")
@@ -108,15 +131,37 @@ def _log_level(python_level: int) -> int:
     return next((ggml for ggml, level in ((1, 10), (2, 20), (3, 30), (4, 40)) if level >= python_level), 5)
 
 
-def configure(path: Path, settings: Settings, library_path: str | os.PathLike[str] | None, log_level: int) -> Worker:
+def configure(
+    path: Path,
+    settings: Settings,
+    library_path: str | os.PathLike[str] | None,
+    log_level: int,
+) -> Worker:
     """Loads llama.cpp if need be and starts a worker for the model. Raises LibraryError, ModelError, OptionError."""
-    _check_path(path)
+    keep: list[Any] = []
+    library, config = prepare(path, settings, library_path, log_level, keep)
+    return Worker(library, config, keep)
+
+
+def prepare(
+    path: Path,
+    settings: Settings,
+    library_path: str | os.PathLike[str] | None,
+    log_level: int,
+    keep: list[Any],
+) -> tuple[Library, Any]:
+    """The library, and a config for a worker; `keep` gets what the config points at. Raises as configure()."""
+    parts = [Path(part) for part in settings.parts]
+    for part in parts or (path,):
+        check_path(part)
     library = load(library_path)
+    use_numa(library, settings.loading)
     config = core_ffi.new("mk_config *")
-    name = core_ffi.new(
-        "char[]", os.fsencode(path.absolute()) if sys.platform != "win32" else str(path.absolute()).encode()
-    )
-    config.model_path = name
+    config.model_path = c_path(path, keep)
+    if parts:
+        names = core_ffi.new("char *[]", [c_path(part, keep) for part in parts])
+        keep.append(names)
+        config.splits, config.n_splits = names, len(parts)
     config.slots = settings.slots
     config.context = settings.context
     config.ring_bytes = max(RING_BYTES, 1 << (settings.slots * 8192).bit_length())
@@ -124,31 +169,44 @@ def configure(path: Path, settings: Settings, library_path: str | os.PathLike[st
     config.slice_seconds = SLICE_SECONDS
     config.slice_seconds_alone = SLICE_SECONDS_ALONE
     config.log_level = _log_level(log_level)
-    if settings.vram_budget is not None and settings.gpu_layers == "auto":
-        config.vram_budget = parse_bytes(settings.vram_budget)
     config.cache_bytes = settings.cache_bytes()
-    _fill_params(config, settings, library)
+    _fill_params(config, settings, library, keep)
+    _fill_places(config, settings, library)
     config.set_terminate = library.set_terminate()
-    return Worker(library, config)
+    return library, config
 
 
-def _fill_params(config: Any, settings: Settings, library: Library) -> None:
-    model_block, model = library.model_params()
-    model.n_gpu_layers = settings.layers(library)
-    context_block, context = library.context_params()
+def c_path(path: Path, keep: list[Any]) -> Any:
+    """As the worker wants it: absolute, in the system's bytes (UTF-8 on Windows)."""
+    absolute = path.absolute()
+    text = core_ffi.new("char[]", os.fsencode(absolute) if sys.platform != "win32" else str(absolute).encode())
+    keep.append(text)
+    return text
+
+
+def _fill_params(config: Any, settings: Settings, library: Library, keep: list[Any]) -> None:
+    options = settings.loading
+    threads = settings.threads or default_threads()
+    model_block, model = fill_model(library, options, keep)
+    model.n_gpu_layers = settings.layers() if library.has_gpu() or settings.gpu_layers != "auto" else 0
+    context_block, context = fill_context(library, options)
     context.n_ctx = settings.context * settings.slots
-    context.n_batch = context.n_ubatch = min(BATCH, max(64, settings.context))
+    context.n_batch = context.n_ubatch = settings.batch()
     context.n_seq_max = settings.slots
     context.n_outputs_max = settings.slots
-    context.n_threads = context.n_threads_batch = settings.threads or default_threads()
-    context.no_perf = True
+    context.n_threads = context.n_threads_batch = threads
     core_ffi.memmove(core_ffi.addressof(config, "model_params"), library.ffi.buffer(model_block), 512)
     core_ffi.memmove(core_ffi.addressof(config, "context_params"), library.ffi.buffer(context_block), 512)
     _fill_embed_params(config, settings, library)
+    config.warm_up, config.perf = options.warm_up, options.perf
+    fill_threadpool(library, options, threads, config)
     layout = library.layout
     config.at_gpu_layers = layout.offset("model", "n_gpu_layers")
     config.at_progress = layout.offset("model", "progress_callback")
     config.at_progress_data = layout.offset("model", "progress_callback_user_data")
+    config.at_no_alloc = layout.offset("model", "no_alloc")
+    config.at_load_mode = layout.offset("model", "load_mode")
+    config.at_devices = layout.offset("model", "devices")
     config.at_abort = layout.offset("context", "abort_callback")
     config.at_abort_data = layout.offset("context", "abort_callback_data")
     config.at_n_ctx = layout.offset("context", "n_ctx")
@@ -167,3 +225,27 @@ def _fill_embed_params(config: Any, settings: Settings, library: Library) -> Non
     context.embeddings = True
     context.kv_unified = True
     core_ffi.memmove(core_ffi.addressof(config, "embed_params"), library.ffi.buffer(block), 512)
+
+
+def _fill_places(config: Any, settings: Settings, library: Library) -> None:
+    """What fit.c has to know about the memory of this machine."""
+    options = settings.loading
+    config.auto_layers = settings.gpu_layers == "auto"
+    config.kv_on_gpu, config.experts_on_cpu = options.kv_on_gpu, options.experts_on_cpu
+    config.weights_in_ram = options.mmap is False or options.mlock
+    config.min_context = settings.min_context()
+    config.ram_free = free_memory()
+    if settings.vram_budget is not None:
+        config.vram_budget = parse_bytes(settings.vram_budget)
+    used = devices_in_use(library, options)
+    shares = list(options.tensor_split or ())
+    config.n_devices = min(len(used), core.MK_MAX_DEVICES)
+    for i, device in enumerate(used[: config.n_devices]):
+        place = config.devices[i]
+        place.name, place.free = device.name.encode()[:31], device.free
+        place.share = float(shares[i]) if i < len(shares) else 0.0
+    if options.vram_margin is None:
+        smallest = min((device.total for device in used), default=0)
+        config.vram_margin = 0 if settings.vram_budget is not None else min(256 << 20, smallest // 8)
+    elif options.vram_margin != 0:
+        config.vram_margin = parse_bytes(options.vram_margin)

@@ -181,6 +181,7 @@ static void step(mk_engine *e) {
     }
     mk_count(&e->shared.decoded, (uint64_t) e->batch.n_tokens);
     mk_count(&e->shared.steps, 1);
+    mk_perf_note(e);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].n_done += e->slots[i].n_batch;
         mk_slot_prefilled(e, &e->slots[i]);

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modkit.errors import EngineError, OptionError, QueueFull
 from modkit.native._core import ffi
 from modkit.native._core import lib as core
+from modkit.native.plan import Plan, Share
 
 if TYPE_CHECKING:
     from modkit.native.library import Library
@@ -71,9 +72,11 @@ class Worker:
     STOP_STRING = core.MK_FINISH_STOP_STRING
     CODE_OVERFLOW = core.MK_CODE_OVERFLOW
     CODE_PROMPT = core.MK_CODE_PROMPT
+    FAILED_MEMORY = core.MK_FAILED_MEMORY
 
-    def __init__(self, library: Library, config: Any) -> None:
+    def __init__(self, library: Library, config: Any, keep: Sequence[Any] = ()) -> None:
         self.library = library
+        self._keep = keep  # what config points at
         self.info: dict[str, Any] | None = None
         engine = core.mk_engine_new(library.table, config)
         if engine == ffi.NULL:
@@ -135,6 +138,7 @@ class Worker:
     def loaded(self) -> dict[str, Any]:
         """Copies what the worker found out about the model; called once, on the LOADED event."""
         c = core.mk_engine_info(self._engine)
+        plan = self.plan()
 
         def text(value: Any) -> str:
             return bytes(ffi.string(value)).decode("utf-8", "replace")
@@ -151,9 +155,46 @@ class Worker:
             "bytes": c.model_bytes,
             "bos": text(c.bos),
             "eos": text(c.eos),
+            "plan": plan.as_json() if plan else None,
+            "buffers": self.buffers(),
             "chat_template": None if c.chat_template == ffi.NULL else text(c.chat_template),
         }
         return self.info
+
+    def plan(self) -> Plan | None:
+        """What was worked out about memory before loading; None when nothing had to be."""
+        p = core.mk_engine_plan(self._engine)
+        if not p.made:
+            return None
+        return Plan(
+            layers=p.layers,
+            all_layers=p.all_layers,
+            context=p.context,
+            budget=p.budget,
+            weights=Share(p.weights_gpu, p.weights_cpu),
+            kv=Share(p.kv_gpu, p.kv_cpu),
+            compute=Share(p.compute_gpu, p.compute_cpu),
+            steps=tuple(filter(None, bytes(ffi.string(p.steps)).decode("utf-8", "replace").split("\n"))),
+        )
+
+    def buffers(self) -> list[tuple[str, str, int]]:
+        """(name, kind, bytes) of every buffer that llama.cpp says it made: ("Vulkan0", "model", 1048576)."""
+        first = ffi.new("mk_buffer **")
+        count = core.mk_engine_buffers(self._engine, first)
+        found = (first[0][i] for i in range(count))
+        return [(ffi.string(b.name).decode(), ffi.string(b.kind).decode(), int(b.bytes)) for b in found]
+
+    def address(self, what: str) -> int:
+        """Where the "model" or its "vocab" lies, for functions of llama.cpp that only read it; 0 when closed."""
+        if self._closed or self.info is None:
+            return 0
+        return int(ffi.cast("uintptr_t", getattr(core, f"mk_engine_{what}")(self._engine)))
+
+    def perf(self) -> dict[str, float]:
+        """llama.cpp's own counters, as of the last decode: milliseconds and tokens."""
+        shared = core.mk_engine_shared(self._engine)
+        names = ("load_ms", "prompt_ms", "reply_ms", "prompt_tokens", "reply_tokens", "graphs_reused")
+        return dict(zip(names, [*shared.perf_ms, *map(float, shared.perf_n)]))
 
     def submit(
         self,

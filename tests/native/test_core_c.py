@@ -19,7 +19,10 @@ import pytest
 
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
-PARTS = ("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed")
+PARTS = (
+    *("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
+    *("fit", "tune"),
+)
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
 FLAGS = {

@@ -17,6 +17,7 @@ static _Atomic(void (*)(int, const char *, void *)) on_log;
 static _Atomic(void (*)(void)) on_terminate;
 
 typedef struct model {
+    bool no_alloc;
     fake_options_t options;
 } model;
 
@@ -61,6 +62,8 @@ void fake_reset(void) {
     atomic_store(&fake.most_sequences, 0);
     atomic_store(&fake.gpu_layers, 0);
     atomic_store(&fake.copied, 0);
+    atomic_store(&fake.measured, 0);
+    atomic_store(&fake.warm_ups, 0);
     atomic_store(&fake.saved, 0);
     atomic_store(&fake.restored, 0);
     atomic_store(&fake.refuse_state, 0);
@@ -173,7 +176,17 @@ static void *model_load(const char *path, mk_blob blob) {
     model *m;
     (void) path;
     memcpy(&params, &blob, sizeof params);
-    atomic_store(&fake.gpu_layers, params.n_gpu_layers);
+    if (params.no_alloc) {
+        CHECK(params.load_mode == 0 && params.progress(0.5f, params.progress_data));
+        atomic_fetch_add(&fake.measured, 1);
+        m = calloc(1, sizeof *m);
+        CHECK(m != NULL);
+        m->options = fake_options;
+        m->no_alloc = true;
+        atomic_fetch_add(&fake.models, 1);
+        return m;
+    }
+    atomic_store(&fake.gpu_layers, params.devices != NULL && params.devices[0] == NULL ? -1 : params.n_gpu_layers);
     if (atomic_exchange(&fake.assertion_in_load, 0) != 0) {
         fake_fail_assertion("GGML_ASSERT(tensor != NULL) failed");
     }
@@ -199,6 +212,11 @@ static void *model_load(const char *path, mk_blob blob) {
     m->options = fake_options;
     atomic_fetch_add(&fake.models, 1);
     return m;
+}
+
+static void *load_from_splits(const char **paths, size_t n, mk_blob blob) {
+    CHECK(n > 1 && paths[n - 1] != NULL);
+    return model_load(paths[0], blob);
 }
 
 static void model_free(void *m) {
@@ -375,6 +393,16 @@ static void *init_from_model(void *m, mk_blob blob) {
         return NULL;
     }
     c->room = (int32_t) (c->params.embeddings ? c->params.n_ctx : c->params.n_ctx / c->params.n_seq_max);
+    if (c->model->no_alloc) { /* 4 KiB a cell, and a MiB to compute with */
+        char line[200];
+        snprintf(line, sizeof line, "llama_kv_cache: size = %7.2f MiB ( %u cells, 4 layers, 4/4 seqs)\n",
+                 (double) c->params.n_ctx * 4096 / 1048576, c->params.n_ctx);
+        complain(2, line);
+        complain(2, "sched_reserve:       GPU0 compute buffer size =     1.00 MiB\n");
+        complain(2, "sched_reserve:        CPU compute buffer size =     0.50 MiB\n");
+    } else {
+        complain(1, "sched_reserve:       GPU0 compute buffer size =     1.25 MiB\n");
+    }
     c->sequences = calloc(c->params.n_seq_max, sizeof *c->sequences);
     c->outputs = calloc(c->params.n_batch, sizeof *c->outputs);
     CHECK(c->sequences != NULL && c->outputs != NULL);
@@ -397,6 +425,43 @@ static void context_free(void *context_) {
     free(c->rows);
     free(c);
     atomic_fetch_sub(&fake.contexts, 1);
+}
+
+static void set_warmup(void *c, bool on) {
+    CHECK(pthread_equal(((context *) c)->owner, pthread_self()));
+    atomic_fetch_add(&fake.warm_ups, on);
+}
+
+static void synchronize(void *c) {
+    CHECK(pthread_equal(((context *) c)->owner, pthread_self()));
+}
+
+static void *pool_new(const void *params) {
+    CHECK(*(const uint64_t *) params == 42);
+    atomic_fetch_add(&fake.pools, 1);
+    return &fake;
+}
+
+static void pool_free(void *pool) {
+    CHECK(pool == &fake && atomic_load(&fake.contexts) == 0);
+    atomic_fetch_sub(&fake.pools, 1);
+}
+
+void fake_pool(mk_config *config) {
+    void *(*make)(const void *) = pool_new;
+    void (*end)(void *) = pool_free;
+    memcpy(&config->threadpool_new, &make, sizeof make);
+    memcpy(&config->threadpool_free, &end, sizeof end);
+    config->threadpool_params[0] = 42;
+}
+
+static void attach_threadpool(void *c, void *pool, void *for_batches) {
+    CHECK(pthread_equal(((context *) c)->owner, pthread_self()) && pool == &fake && for_batches == NULL);
+}
+
+static mk_perf perf_context(const void *c) {
+    (void) c;
+    return (mk_perf){1, 2, 3, 4, 5, 6, 7};
 }
 
 static void *get_memory(const void *c) {
@@ -717,6 +782,11 @@ void fake_fill(mk_table *table) {
     } all[] = {
 #define ENTRY(name, function) {#name, (void (*)(void)) function}
         ENTRY(llama_model_load_from_file, model_load),
+        ENTRY(llama_model_load_from_splits, load_from_splits),
+        ENTRY(llama_set_warmup, set_warmup),
+        ENTRY(llama_synchronize, synchronize),
+        ENTRY(llama_attach_threadpool, attach_threadpool),
+        ENTRY(llama_perf_context, perf_context),
         ENTRY(llama_model_free, model_free),
         ENTRY(llama_init_from_model, init_from_model),
         ENTRY(llama_free, context_free),

@@ -66,8 +66,10 @@ typedef struct fake_control {
     _Atomic int decodes, aborted, most_sequences;
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
-    _Atomic int gpu_layers;
     _Atomic int copied;          /* sequences, ever */
+    _Atomic int gpu_layers; /* of the last load that was meant, -1 when it was given no device */
+    _Atomic int measured;   /* loads that were not meant: no_alloc */
+    _Atomic int warm_ups, pools; /* begun ever; alive */
     _Atomic int saved, restored; /* states of sequences, ever */
     _Atomic int refuse_state;    /* the next state is refused */
 } fake_control;
@@ -81,6 +83,9 @@ typedef struct fake_model_params {
     int32_t n_gpu_layers;
     bool (*progress)(float, void *);
     void *progress_data;
+    bool no_alloc;
+    int32_t load_mode;
+    void **devices; /* NULL: all there are */
 } fake_model_params;
 
 typedef struct fake_context_params {
@@ -97,6 +102,8 @@ typedef struct fake_context_params {
 enum { FAKE_DIMENSIONS = 8, FAKE_SEP = FAKE_EOS };
 
 void fake_fill(mk_table *table);
+/* Gives the config a pool of compute threads. */
+void fake_pool(mk_config *config);
 /* The fake C++ runtime's set_terminate. */
 void (*fake_set_terminate(void (*handler)(void)))(void);
 /* Fails an assertion on the calling thread, as ggml does. */

@@ -141,6 +141,9 @@ mk_config usual_config(void) {
     config.at_gpu_layers = offsetof(fake_model_params, n_gpu_layers);
     config.at_progress = offsetof(fake_model_params, progress);
     config.at_progress_data = offsetof(fake_model_params, progress_data);
+    config.at_no_alloc = offsetof(fake_model_params, no_alloc);
+    config.at_load_mode = offsetof(fake_model_params, load_mode);
+    config.at_devices = offsetof(fake_model_params, devices);
     config.at_abort = offsetof(fake_context_params, abort);
     config.at_abort_data = offsetof(fake_context_params, abort_data);
     config.at_n_ctx = offsetof(fake_context_params, n_ctx);
@@ -265,6 +268,7 @@ static void add_text(heard *s, const char *text, size_t n) {
 static void of_engine(host *h, record *r, uint64_t kind, uint64_t fields) {
     size_t n;
     const char *text;
+    uint64_t code;
     if (kind == MK_LOADED) {
         CHECK(fields == 2 && h->loaded == 0 && h->failed == 0);
         h->loaded = 1;
@@ -275,6 +279,7 @@ static void of_engine(host *h, record *r, uint64_t kind, uint64_t fields) {
         CHECK(fields == 4 && level <= 4);
     }
     text = get_text(r, &n);
+    code = kind == MK_FAILED ? get_uint(r) : 0;
     if (r->cut) {
         return;
     }
@@ -283,8 +288,9 @@ static void of_engine(host *h, record *r, uint64_t kind, uint64_t fields) {
         snprintf(h->log, sizeof h->log, "%.*s", (int) n, text);
         return;
     }
-    CHECK(kind == MK_FAILED && fields == 3 && h->loaded == 0 && h->failed == 0 && n > 0);
+    CHECK(kind == MK_FAILED && fields == 4 && h->loaded == 0 && h->failed == 0 && n > 0);
     h->failed = 1;
+    h->failed_code = code;
     snprintf(h->reason, sizeof h->reason, "%.*s", (int) n, text);
 }
 

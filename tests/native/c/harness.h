@@ -31,6 +31,7 @@ typedef struct host {
     uint64_t taken;
     uint32_t drain_size;
     int loaded, failed, logs;
+    uint64_t failed_code;
     char reason[700], log[1100];
 } host;
 

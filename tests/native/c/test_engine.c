@@ -673,17 +673,145 @@ static void the_model_is_described_once_loaded(void) {
     mk_config config = usual_config();
     const mk_info *info;
     fake_options.chat_template = "{{ messages }}";
-    config.vram_budget = 1;
     host_open_ready(&h, &config);
     info = mk_engine_info(h.engine);
     CHECK(info->n_vocab == FAKE_TOKENS && info->context == 512 && info->add_bos && strcmp(info->name, "Fake") == 0);
     CHECK(strcmp(info->bos, "<s>") == 0 && strcmp(info->eos, "<|im_end|>") == 0);
-    CHECK(strcmp(info->chat_template, "{{ messages }}") == 0 && atomic_load(&fake.gpu_layers) == 0);
+    CHECK(strcmp(info->chat_template, "{{ messages }}") == 0 );
     host_close(&h);
-    config.vram_budget = 1u << 30;
+}
+
+/* ---- where the model lies ---- */
+
+/* A GPU of that many MiB; "auto". The fake's KV cache takes 2 MiB a layer, computing 1 MiB. */
+static mk_config with_gpu(uint64_t mib) {
+    mk_config config = usual_config();
+    int32_t all = 999;
+    memcpy((char *) &config.model_params + config.at_gpu_layers, &all, sizeof all);
+    config.auto_layers = config.kv_on_gpu = true;
+    config.n_devices = 1;
+    strcpy(config.devices[0].name, "GPU0");
+    config.devices[0].free = mib << 20;
+    config.min_context = 128;
+    config.log_level = 2;
+    return config;
+}
+
+static void as_many_layers_as_fit_go_to_the_gpu(void) {
+    mk_config config = with_gpu(1000);
+    const mk_plan *plan;
+    const mk_buffer *buffers;
     host_open_ready(&h, &config);
-    CHECK(atomic_load(&fake.gpu_layers) == 5); /* the four layers and the output */
+    plan = mk_engine_plan(h.engine);
+    CHECK(atomic_load(&fake.gpu_layers) == 5 && plan->layers == 5 && plan->steps[0] == '\0'); /* four and the output */
+    CHECK(plan->kv_gpu >= 8u << 20 && plan->kv_gpu < 9u << 20 && plan->compute_gpu == 1u << 20);
+    CHECK(mk_engine_buffers(h.engine, &buffers) == 1 && strcmp(buffers[0].name, "GPU0") == 0);
+    CHECK(strcmp(buffers[0].kind, "compute") == 0 && buffers[0].bytes == 5u << 18);
     host_close(&h);
+    config.vram_budget = 6 << 20;
+    host_open_ready(&h, &config);
+    plan = mk_engine_plan(h.engine);
+    CHECK(atomic_load(&fake.gpu_layers) == 3 && plan->context == 512 && strstr(plan->steps, "3 are on the GPU") != NULL);
+    CHECK(plan->weights_gpu + plan->kv_gpu + plan->compute_gpu <= config.vram_budget);
+    host_close(&h);
+    config.vram_budget = 0;
+    config.vram_margin = (1000u << 20) - (6 << 20);
+    host_open_ready(&h, &config);
+    CHECK(atomic_load(&fake.gpu_layers) == 3);
+    host_close(&h);
+}
+
+static void a_shorter_context_is_tried_before_the_cpu(void) {
+    mk_config config = with_gpu(1000);
+    config.vram_budget = (1 << 20) - 1; /* computing alone takes more */
+    host_open_ready(&h, &config);
+    CHECK(atomic_load(&fake.gpu_layers) == -1 && mk_engine_info(h.engine)->context == 512);
+    CHECK(strstr(mk_engine_plan(h.engine)->steps, "trying 256") != NULL);
+    CHECK(strstr(mk_engine_plan(h.engine)->steps, "runs on the CPU") != NULL);
+    CHECK(h.logs > 0);
+    host_close(&h);
+}
+
+static void what_fits_nowhere_is_out_of_memory(void) {
+    mk_config config = with_gpu(1000);
+    int32_t layers = 4;
+    config.auto_layers = false;
+    memcpy((char *) &config.model_params + config.at_gpu_layers, &layers, sizeof layers);
+    config.vram_budget = 5 << 20;
+    host_open(&h, &config);
+    host_until_loaded(&h);
+    CHECK(h.failed && h.failed_code == MK_FAILED_MEMORY && strstr(h.reason, "GPU memory") != NULL);
+    host_close(&h);
+    config = usual_config();
+    config.ram_free = 4 << 20;
+    host_open(&h, &config);
+    host_until_loaded(&h);
+    CHECK(h.failed && h.failed_code == MK_FAILED_MEMORY && strstr(h.reason, "the computer's memory") != NULL);
+    CHECK(atomic_load(&fake.models) == 0 && atomic_load(&fake.contexts) == 0);
+    host_close(&h);
+}
+
+static void a_plan_is_made_without_loading(void) {
+    mk_config config = with_gpu(6);
+    config.purpose = MK_FOR_FIT;
+    host_open_ready(&h, &config);
+    CHECK(mk_engine_plan(h.engine)->layers == 3 && atomic_load(&fake.gpu_layers) == 0 && atomic_load(&fake.measured) > 0);
+    host_close(&h);
+    config.imagine = true;
+    host_open_ready(&h, &config);
+    CHECK(mk_engine_plan(h.engine)->layers == 3 && mk_engine_plan(h.engine)->compute_gpu == 1u << 19);
+    host_close(&h);
+}
+
+static void a_model_that_is_only_looked_at_needs_no_context(void) {
+    mk_config config = usual_config();
+    config.purpose = MK_FOR_LOOKS;
+    fake_options.encoder = true;
+    host_open_ready(&h, &config);
+    CHECK(atomic_load(&fake.models) == 1 && atomic_load(&fake.contexts) == 0);
+    CHECK(mk_engine_vocab(h.engine) == mk_engine_model(h.engine) && mk_engine_info(h.engine)->n_vocab == FAKE_TOKENS);
+    host_close(&h);
+    CHECK(atomic_load(&fake.models) == 0);
+}
+
+static uint32_t quantise_calls;
+
+static uint32_t quantise(const char *from, const char *to, const void *params) {
+    CHECK(strstr(from, "good.gguf") != NULL && strcmp(to, "out.gguf") == 0 && params == &quantise_calls);
+    return quantise_calls++;
+}
+
+static void quantising_is_done_on_the_worker_and_its_failure_said(void) {
+    mk_config config = usual_config();
+    uint32_t (*function)(const char *, const char *, const void *) = quantise;
+    config.purpose = MK_FOR_QUANTISE;
+    memcpy(&config.quantise, &function, sizeof function);
+    config.quantise_params = &quantise_calls;
+    config.output = "out.gguf";
+    host_open_ready(&h, &config);
+    host_close(&h);
+    host_open(&h, &config);
+    host_until_loaded(&h);
+    CHECK(h.failed && strstr(h.reason, "quantise") != NULL);
+    host_close(&h);
+}
+
+static void the_pool_the_warm_up_and_the_counters_are_as_asked(void) {
+    mk_config config = usual_config();
+    uint64_t id;
+    host_open_ready(&h, &config);
+    CHECK(atomic_load(&fake.warm_ups) == 0 && atomic_load(&fake.pools) == 0);
+    host_close(&h);
+    fake_pool(&config);
+    config.warm_up = config.perf = true;
+    host_open_ready(&h, &config);
+    CHECK(atomic_load(&fake.warm_ups) == 1 && atomic_load(&fake.pools) == 1);
+    id = say("", "warm");
+    host_until_ended(&h, id);
+    CHECK(strcmp(host_heard(&h, id)->text, "warm") == 0);
+    CHECK(mk_engine_shared(h.engine)->perf_ms[1] == 3 && mk_engine_shared(h.engine)->perf_n[0] == 5);
+    host_close(&h);
+    CHECK(atomic_load(&fake.pools) == 0);
 }
 
 /* ---- pause and close ---- */
@@ -794,6 +922,13 @@ int main(int argc, char **argv) {
     RUN(a_failed_load_says_why);
     RUN(the_log_is_handed_on_when_asked);
     RUN(the_model_is_described_once_loaded);
+    RUN(as_many_layers_as_fit_go_to_the_gpu);
+    RUN(a_shorter_context_is_tried_before_the_cpu);
+    RUN(what_fits_nowhere_is_out_of_memory);
+    RUN(a_plan_is_made_without_loading);
+    RUN(a_model_that_is_only_looked_at_needs_no_context);
+    RUN(quantising_is_done_on_the_worker_and_its_failure_said);
+    RUN(the_pool_the_warm_up_and_the_counters_are_as_asked);
     RUN(a_paused_engine_decodes_nothing_until_it_is_resumed);
     RUN(close_is_prompt_wherever_the_worker_is);
     everything_was_given_back();
