@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--save", metavar="FILE")
     play.set_defaults(run=_play)
 
+    _serve_parser(commands)
     _persona_parser(commands)
     _embedder_parser(commands)
     return parser
@@ -93,6 +94,27 @@ def _embedder_parser(commands: Any) -> None:
     install.set_defaults(run=_embedder_install)
     path = verbs.add_parser("path", help="say where it is")
     path.set_defaults(run=_embedder_path)
+
+
+def _serve_parser(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="let a host that is not Python talk to characters (docs/protocol.md)")
+    serve.add_argument("personas", metavar="PERSONA", nargs="*")
+    serve.add_argument("--model", metavar="GGUF", default=os.environ.get("MODKIT_MODEL"))
+    serve.add_argument("--save", metavar="FILE", help="go on where this save ends")
+    serve.add_argument("--player", default="Player", help="the name clients speak under (default: Player)")
+    serve.add_argument("--root", metavar="DIR", help="let clients load personas and write copies of the save in here")
+    serve.add_argument("--isolated", action="store_true", help="the engine in a child, restarted when it dies")
+    serve.add_argument("--context", type=int, default=4096, help="tokens of a conversation (default: 4096)")
+    serve.add_argument("--slots", type=int, default=1, help="conversations spoken in at once (default: 1)")
+    serve.add_argument("--threads", type=int)
+    places = serve.add_argument_group("where clients come from (default: stdin and stdout)")
+    places.add_argument("--port", type=int, metavar="N", help="a port of the loopback (0: a free one), with a token")
+    places.add_argument("--unix", metavar="PATH", help="a Unix socket for this user")
+    places.add_argument("--pipe", metavar="NAME", help="a pair of named pipes (Windows)")
+    places.add_argument("--files", metavar="DIR", help="pairs of files in this folder")
+    places.add_argument("--connect", metavar="FILE", help="write the port and its token here, for this user's eyes")
+    places.add_argument("--until-eof", action="store_true", help="end when stdin does: for a host that started us")
+    serve.set_defaults(run=_serve)
 
 
 def _persona_parser(commands: Any) -> None:
@@ -311,6 +333,29 @@ def _embedder_path(options: argparse.Namespace) -> int:
     if path is None:
         raise ModelError("the embedder is not installed: run `modkit embedder install`")
     _print(str(path))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if not options.model:
+        raise OptionError("name a model with --model FILE.gguf, or in MODKIT_MODEL")
+    from modkit.ipc.serve import serve
+
+    serve(
+        options.personas,
+        options.model,
+        save=options.save,
+        player=options.player,
+        root=options.root,
+        isolated=options.isolated,
+        port=options.port,
+        unix=options.unix,
+        pipe=options.pipe,
+        files=options.files,
+        connect=options.connect,
+        until_eof=options.until_eof,
+        token=os.environ.get("MODKIT_TOKEN"),
+        engine_options={"context": options.context, "slots": options.slots, "threads": options.threads},
+    )
     return 0
 
 

@@ -179,3 +179,8 @@ class Rate:
                 return False
         self._left -= 1
         return True
+
+    def give_back(self) -> None:
+        """For a frame that was not there after all."""
+        if self._limits.rate:
+            self._left += 1
