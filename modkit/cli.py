@@ -333,6 +333,7 @@ def _embedder_path(options: argparse.Namespace) -> int:
     if path is None:
         raise ModelError("the embedder is not installed: run `modkit embedder install`")
     _print(str(path))
+    return 0
 
 
 def _serve(options: argparse.Namespace) -> int:

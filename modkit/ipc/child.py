@@ -14,12 +14,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
 from modkit.errors import ModkitError, ProtocolError
 from modkit.ipc import handshake
-from modkit.ipc.calls import ENGINE_LIMITS, ONE_WAY, options_from
+from modkit.ipc.calls import ASKING, ENGINE_LIMITS, ONE_WAY, options_from
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST
 from modkit.ipc.leash import hold_on, limit
 from modkit.ipc.transport import Connection, pipe_link
+from modkit.native.worker import Worker
 
 __all__ = ["main"]
 
@@ -44,6 +47,8 @@ class _Service:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.worker: Any = None
+        self._vectors: dict[int, tuple[Any, int]] = {}  # of requests whose end has not been seen
+        self._reader = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
         self._told_ready = False
         self._last_status = 0.0
         self._last_news = 0.0
@@ -72,7 +77,7 @@ class _Service:
                 raise ProtocolError(f"unknown method {method[:40]!r}")
         except ModkitError as error:
             kind = type(error).__name__
-            if method == "submit" and self.worker is not None:
+            if method in ASKING and self.worker is not None:
                 refused = {"id": params.get("id", 0), "kind": kind, "why": str(error)}
                 self.connection.send([EVENT, "refused", refused])
             elif id:
@@ -93,7 +98,9 @@ class _Service:
     def _call(self, method: str, params: dict[str, Any]) -> None:
         if "options" in params:
             params["options"] = options_from(params["options"])
-        getattr(self.worker, method)(**params)
+        made = getattr(self.worker, method)(**params)
+        if method == "embed":
+            self._vectors[params["id"]] = (made, len(params["texts"]))
 
     def _pass_on(self) -> None:
         worker, connection = self.worker, self.connection
@@ -108,6 +115,7 @@ class _Service:
             self._told_ready = True
             connection.send([EVENT, "info", worker.loaded()])
         if tap.data:
+            self._look_for_vectors(tap.data)
             connection.send([RECORDS, tap.data])
             self._last_news = now
         if state.name == "DEAD":
@@ -122,6 +130,18 @@ class _Service:
             if decoded != self._decoded:
                 self._decoded, self._last_news = decoded, now
             connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded}])
+
+    def _look_for_vectors(self, records: bytes) -> None:
+        """What a request for vectors has made goes out before the record that says it is done."""
+        self._reader.feed(records)
+        for event in self._reader:
+            asked = self._vectors.pop(event[0], None) if event[1] in (Worker.DONE, Worker.ERROR) else None
+            if asked is not None and event[1] == Worker.DONE and event[2] == 0:
+                vectors, texts = asked
+                view = vectors.view()
+                made = {"id": event[0], "shape": list(view.shape), "data": bytes(view)}
+                more = {"trimmed": vectors.trimmed, "rows_of": vectors.rows_of(texts)}
+                self.connection.send([EVENT, "vectors", {**made, **more}])
 
     def _wait(self) -> None:
         calm = time.monotonic() - self._last_news > CALM_SECONDS

@@ -16,7 +16,7 @@ from modkit.ipc.calls import ENGINE_LIMITS, options_to, plain
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REQUEST
 from modkit.ipc.python import command
 from modkit.ipc.supervisor import Arrived, Supervisor
-from modkit.native.worker import MAX_PROMPT_BYTES, Worker, WorkerState
+from modkit.native.worker import MAX_PROMPT_BYTES, Vectors, Worker, WorkerState
 
 if TYPE_CHECKING:
     from modkit.native.sampling import Options
@@ -25,6 +25,39 @@ __all__ = ["ChildWorker"]
 
 START = 1  # the id of the one request that is answered
 MESSAGES_A_TICK = 256
+BIG_READS = 32  # chunks in a tick while a frame longer than a chunk comes in (vectors)
+
+
+class ChildVectors(Vectors):
+    """Vectors that come from the child with the end of their request."""
+
+    def __init__(self) -> None:
+        # Vectors.__init__ is not called: there is no block of C's here.
+        self._data = b""
+        self._shape = [0, 0]
+        self._rows_of: list[int] = []
+        self._trimmed = 0
+
+    def fill(self, params: dict[str, Any]) -> None:
+        """Takes what the child sent. Raises ProtocolError when it does not fit together."""
+        rows, columns = (int(n) for n in params["shape"])
+        if rows < 0 or columns < 0 or len(params["data"]) != 4 * rows * columns:
+            raise ProtocolError("the engine's process sent vectors whose size is not their shape")
+        self._data, self._shape = params["data"], [rows, columns]
+        self._rows_of, self._trimmed = params["rows_of"], int(params["trimmed"])
+
+    @property
+    def trimmed(self) -> int:
+        return self._trimmed
+
+    def rows_of(self, n: int) -> list[int]:
+        return [*self._rows_of, *([0] * n)][:n]
+
+    def column(self) -> list[float]:
+        return list(memoryview(self._data).cast("f"))[:: self._shape[1] or 1]
+
+    def view(self) -> memoryview[float]:
+        return memoryview(self._data).cast("f", shape=self._shape) if self._data else memoryview(b"").cast("f")
 
 
 class ChildWorker(Worker):
@@ -61,6 +94,7 @@ class ChildWorker(Worker):
         self._child: Arrived | None = None
         self._outbox: list[list[Any]] = []
         self._news: list[bytes] = []
+        self._vectors: dict[int, ChildVectors] = {}
         self._info: dict[str, Any] | None = None
         self._progress_seen = 0.0
         self._decoded_seen = 0
@@ -85,8 +119,12 @@ class ChildWorker(Worker):
         try:
             if connection.outgoing:
                 connection.flush()
-            if connection.receive() or connection.decoder.waiting:
-                self._take(connection)
+            for _ in range(BIG_READS):
+                got = connection.receive()
+                if got or connection.decoder.waiting:
+                    self._take(connection)
+                if self._news or not got or not connection.decoder.waiting:  # only the middle of something big goes on
+                    break
         except ProtocolError as error:  # Closed is one: the supervisor will say how it ended
             if not self._death:
                 self._death = "" if "closed" in str(error) or "broke" in str(error) else str(error)
@@ -143,6 +181,10 @@ class ChildWorker(Worker):
             self._info = params
         elif name == "refused":
             self.refused.append((int(params["id"]), str(params["kind"]), str(params["why"])))
+        elif name == "vectors":
+            vectors = self._vectors.pop(int(params["id"]), None)
+            if vectors is not None:
+                vectors.fill(params)
         elif name == "dead":
             self._death = f"llama.cpp failed in it: {str(params['why'])[:500]}"
 
@@ -164,6 +206,7 @@ class ChildWorker(Worker):
         self.info = self._info = None
         self.seen_state = WorkerState.LOADING
         self._outbox.clear()
+        self._vectors.clear()
         self._progress_seen, self._decoded_seen, self._death = 0.0, 0, ""
 
     # ---- Worker's face ----
@@ -227,6 +270,15 @@ class ChildWorker(Worker):
             raise OptionError(f"the prompt has {total} bytes; at most {MAX_PROMPT_BYTES} are accepted")
         more = {name: plain(name, value) for name, value in named.items()}
         self._call("submit", id=id, segments=pieces, options=options_to(options), **more)
+
+    def embed(self, id: int, texts: Sequence[str], **named: Any) -> Vectors:
+        sent = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        total = sum(map(len, sent))
+        if total > MAX_PROMPT_BYTES:
+            raise OptionError(f"the texts have {total} bytes; at most {MAX_PROMPT_BYTES} are accepted at once")
+        self._vectors[id] = vectors = ChildVectors()
+        self._call("embed", id=id, texts=sent, **{name: plain(name, value) for name, value in named.items()})
+        return vectors
 
     def cancel(self, id: int) -> None:
         self._call("cancel", id=id)

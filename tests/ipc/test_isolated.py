@@ -269,3 +269,25 @@ def test_two_engines_in_two_processes_and_one_of_them_dies(isolated: Callable[..
     wait_until(one, lambda: streams[0].done)
     wait_until(other, lambda: streams[1].done)
     assert [s.finish for s in streams] == ["error", "length"]
+
+
+def test_vectors_come_back_as_an_engine_in_this_process_makes_them(
+    tiny: Path, isolated: Callable[..., IsolatedEngine]
+) -> None:
+    texts = ["the lamp", "the tide and the harbour", "oil"] * 40
+    with Engine(tiny, context=512) as here:
+        wanted = here.embed(texts).result(60)
+    engine = isolated(context=512)
+    speaking = engine.generate("the lamp", max_tokens=100)
+    made = engine.embed(texts).result(60)
+    assert made.shape == wanted.shape
+    for row, other in zip(made.tolist(), wanted.tolist(), strict=True):
+        assert row == pytest.approx(other, abs=1e-5)
+    assert speaking.result(60)
+    with pytest.raises(errors.OptionError):
+        engine.embed([])
+    lost = engine.embed(texts)
+    engine._child.kill()
+    with pytest.raises(errors.EngineDied):
+        lost.result(30)
+    assert engine.embed(["again"]).result(60).shape == (1, made.shape[1])
