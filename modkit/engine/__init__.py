@@ -5,8 +5,21 @@
 
 from modkit.engine.chat import Chat
 from modkit.engine.engine import Engine
+from modkit.engine.marks import Call, Sentence, Tag
 from modkit.engine.protocol import AnyEngine, Message
 from modkit.engine.stream import Answer, Stats, Stream
 from modkit.native.sampling import Options
 
-__all__ = ["Answer", "AnyEngine", "Chat", "Engine", "Message", "Options", "Stats", "Stream"]
+__all__ = [
+    "Answer",
+    "AnyEngine",
+    "Call",
+    "Chat",
+    "Engine",
+    "Message",
+    "Options",
+    "Sentence",
+    "Stats",
+    "Stream",
+    "Tag",
+]

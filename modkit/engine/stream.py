@@ -6,11 +6,14 @@ nothing here waits, except `result()`, which is for scripts.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from modkit.engine.marks import Call, MarkReader, Sentence, Tag
+from modkit.engine.sentences import Sentences
 from modkit.errors import EngineError, ModkitError, StreamTimeout
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Pending", "Stats", "Stream"]
 
 T = TypeVar("T")
+_log = logging.getLogger("modkit.engine")
 
 
 @dataclass
@@ -161,6 +165,9 @@ class Stream(Pending[str]):
     Attributes: id, finish (None while running, then "stop", "length", "cancelled" or "error"),
     error (set when finish is "error"), stats, tokens (the generated token ids; empty when a stop string
     cut the reply, because tokens and text then differ).
+
+    With `expect()` marks such as `<mood:wary>` are read out of the words: `text` and `take()` then never show one,
+    and they come as events, in order, inside `tick()`.
     """
 
     def __init__(self, engine: AnyEngine, stream_id: int) -> None:
@@ -168,11 +175,98 @@ class Stream(Pending[str]):
         self._parts: list[str] = []
         self._taken = 0
         self._tokens: list[int] = []
+        self._raw: list[str] = self._parts
+        self._reader: MarkReader | None = None
+        self._sentences: Sentences | None = None
+        self._events: list[Tag | Call | Sentence] = []
+        self._listeners: list[Callable[[Tag | Call | Sentence], None]] = []
+        self._said = 0  # characters of sentences that have come as events
 
     @property
     def text(self) -> str:
-        """Everything that has arrived."""
+        """Everything that has arrived, without marks."""
         return "".join(self._parts)
+
+    @property
+    def raw(self) -> str:
+        """Everything that the model wrote, marks included."""
+        return "".join(self._raw)
+
+    @property
+    def events(self) -> tuple[Tag | Call | Sentence, ...]:
+        """What has happened beside words so far, in order."""
+        return tuple(self._events)
+
+    def expect(
+        self,
+        moods: Collection[str] = (),
+        gestures: Collection[str] = (),
+        *,
+        calls: bool = False,
+        tools: bool = False,
+    ) -> Stream:
+        """Read marks out of the words: moods and gestures from these sets, `<do:...>` with `calls`,
+        `<tool_call>` with `tools`. To be asked before the first tick; returns the stream."""
+        tags = {kind: names for kind, names in (("mood", moods), ("gesture", gestures)) if names}
+        self._reader = MarkReader(tags, calls=calls, tools=tools) if tags or calls or tools else None
+        self._raw = [] if self._reader else self._parts
+        return self
+
+    def on_mood(self, function: Callable[[str], None]) -> None:
+        """Calls function(name) for each mood of the reply, inside the tick that brings it."""
+        self._listen(lambda event: function(event.name) if isinstance(event, Tag) and event.kind == "mood" else None)
+
+    def on_gesture(self, function: Callable[[str], None]) -> None:
+        """Calls function(name) for each gesture."""
+        self._listen(lambda event: function(event.name) if isinstance(event, Tag) and event.kind == "gesture" else None)
+
+    def on_sentence(self, function: Callable[[str], None]) -> None:
+        """Calls function(sentence) as soon as a sentence is whole: for subtitles by the line, and for voices."""
+        self._split_sentences()
+        self._listen(lambda event: function(event.text) if isinstance(event, Sentence) else None)
+
+    async def sentences(self) -> AsyncIterator[str]:
+        """In a host's coroutine: the sentences, each as soon as it is whole."""
+        self._split_sentences()
+        at = 0
+        while True:
+            while at < len(self._events):
+                event = self._events[at]
+                at += 1
+                if isinstance(event, Sentence):
+                    yield event.text
+            if self.finish is not None:
+                break
+            known = at
+            await _Wait(lambda known=known: self.finish is not None or len(self._events) > known)  # type: ignore[misc]
+        if self.error is not None:
+            raise self.error
+
+    def _listen(self, function: Callable[[Tag | Call | Sentence], None]) -> None:
+        """Calls function(event) for what has happened already, and for what happens."""
+        for event in self._events:
+            function(event)
+        self._listeners.append(function)
+
+    def _split_sentences(self) -> None:
+        if self._sentences is None:
+            self._sentences = Sentences()
+            self._say(self._sentences.feed(self.text))
+            if self.finish is not None:
+                self._say(self._sentences.end())
+
+    def _say(self, sentences: list[str]) -> None:
+        for text in sentences:
+            self._happen(Sentence(text, self._said))
+            self._said += len(text)
+
+    def _happen(self, event: Tag | Call | Sentence) -> None:
+        self._events.append(event)
+        for function in list(self._listeners):
+            try:
+                function(event)
+            except Exception:  # a mistake in a game's function must not lose the rest of the tick
+                _log.exception("a function that listens to stream %s failed", self.id)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -208,11 +302,30 @@ class Stream(Pending[str]):
             self._tokens.append(token)
             self.stats.generated_tokens += 1
         if text:
+            if self._reader is not None:
+                self._raw.append(text)
+                self._show(*self._reader.feed(text))
+            elif self._sentences is not None:
+                self._show(text, ())
+            else:
+                self._parts.append(text)
+
+    def _show(self, text: str, marks: Iterable[Tag | Call]) -> None:
+        if text:
             self._parts.append(text)
+            if self._sentences is not None:
+                self._say(self._sentences.feed(text))
+        for mark in marks:
+            self._happen(mark)
 
     def _end(self, finish: str, error: ModkitError | None = None, *, keep_tokens: bool = True) -> None:
         if self.finish is None and not keep_tokens:
             self._tokens.clear()
+        if self.finish is None and not self._cancelled:
+            if self._reader is not None:
+                self._show(*self._reader.end())
+            if self._sentences is not None:
+                self._say(self._sentences.end())
         super()._end(finish, error)
 
     def _value(self) -> str:
