@@ -210,12 +210,15 @@ class Host:
 
         It is read and compiled off the frame and exchanged at the beginning of a later tick; with `now`, in this
         call, or at the beginning of the next tick when called from a mod. When it does not compile or load, the
-        old code goes on, and `report` says so in `notice`. Also tries a mod again that was refused.
+        old code goes on, and `report` says so in `notice`. Also tries a mod again that was refused. A mod that has
+        itself reloaded again and again is suspended.
         """
         self._check_thread()
         source = self._roster.sources.get(ident)
         if source is None:
             source = self._roster.get(ident)._files.source
+        if self._ticking:
+            self._roster.check_loop(ident, self.frame)
         if not now:
             self._helper.run(lambda: self._roster.prepare(ident, source))
             return

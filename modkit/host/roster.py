@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Roster"]
 
 _log = logging.getLogger("modkit.host")
+_LOOP = 5  # reloads asked for by mods within
+_LOOP_FRAMES = 600  # that are borne
 
 
 class Roster:
@@ -50,6 +52,7 @@ class Roster:
         self._given = settings or {}
         self._grants = grants
         self._scripts: dict[str, Script] = {}
+        self._asked: dict[str, list[int]] = {}
         self._arrived: deque[tuple[str, Prepared | ModError]] = deque()
 
     # ---- loading ----
@@ -125,7 +128,7 @@ class Roster:
         mod = self._make(prepared)
         script = prepared.script()
         try:
-            load_script(mod, script)
+            self._run(mod, script)
             self._host._cast.look_in(prepared.folder, mod.id)
             state = self._host._saves.state(mod.id)
             if state is not None:
@@ -157,6 +160,14 @@ class Roster:
         if settings.problems:
             mod.account.notice = " ".join(settings.problems)
         return mod
+
+    def _run(self, mod: Mod, script: Script) -> None:
+        guard = self._host._guard
+        outer, guard.running = guard.running, (mod, mod._origin("the top level"))  # for the watchdog
+        try:
+            load_script(mod, script)
+        finally:
+            guard.running = outer
 
     def _restore(self, mod: Mod, state: Any, version: str) -> None:
         hook = mod._hooks.get("restore")
@@ -265,6 +276,16 @@ class Roster:
         except Exception as error:
             self._arrived.append((ident, ModError(f"{source} cannot be read: {error}; look at its files.")))
 
+    def check_loop(self, ident: str, frame: int) -> None:
+        """A reload was asked for inside a frame, by a mod: a few are a wish, many are a loop. Raises `ModError`."""
+        asked = [then for then in self._asked.get(ident, ()) if frame - then < _LOOP_FRAMES]
+        self._asked[ident] = [*asked, frame]
+        if len(asked) >= _LOOP:
+            why = f"it was reloaded from inside the frame {len(asked)} times in {_LOOP_FRAMES} frames; let it load once"
+            if ident in self.mods and self.mods[ident].account.runs:
+                self._host._policy.suspend(self.mods[ident], why)
+            raise ModError(f"Mod {ident!r} is not reloaded: {why}.")
+
     def exchange(self) -> None:
         """Between two frames: put the versions that have arrived in the place of the old ones."""
         while self._arrived:
@@ -289,7 +310,7 @@ class Roster:
             mod = self._make(prepared)
             mod.rank = old.rank
             with old._storage._or_back():
-                load_script(mod, script)
+                self._run(mod, script)
                 if state is not None:
                     self._restore(mod, *state)
         except ModError as error:

@@ -186,7 +186,9 @@ class Scheduler:
         self._woken = [due for due in self._woken if due[0].mod is not mod]
 
     def repair(self, mod: Mod) -> None:
-        """The step of a task of this mod was cut off outside of it (by the watchdog): that task is over."""
+        """A step of this mod was cut off outside of it (by the watchdog): its task is over, the lines are whole."""
+        self._lines = {mod: line for mod, line in self._lines.items() if line}
+        self._turns = deque(self._lines)
         for task in [task for task in mod._tasks if task.running]:
             task.running = False
             self.close(task)

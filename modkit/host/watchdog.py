@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Watchdog:
         self._guard = guard
         self._step = limit / 4
         self._closing = threading.Event()
+        self._firing = False
         self.fired: tuple[Any, Any] | None = None
         """the call it was last fired at, until `settle()`"""
         self._thread = threading.Thread(target=self._watch, name="modkit-watchdog", daemon=True)
@@ -53,23 +55,27 @@ class Watchdog:
             seen = running
             if looks >= 4:
                 looks = 0
+                self._firing = True
                 if self._guard.running is seen:  # as late as can be asked
                     self.fired = seen
                     self._set(self._ident, self._overdue)
+                self._firing = False
 
     def settle(self) -> tuple[Any, Any] | None:
         """On the host's thread, between calls: let an exception that is still on its way come up here, harmlessly.
 
         Returns the call that was stopped since the last time, or None.
         """
+        try:
+            while self._firing:  # no lock: the exception could come up while it is held
+                time.sleep(0)
+            if self.fired is None:
+                return None
+            for _ in range(100):  # a loop is where the interpreter looks for it; taking it back would leave 3.11
+                pass  # looking for ever
+        except Overdue:
+            _log.debug("the watchdog's exception came up after its call")
         fired, self.fired = self.fired, None
-        if fired is not None:
-            try:
-                self._set(self._ident, None)  # what has not come up yet never will
-                for _ in range(100):
-                    pass
-            except Overdue:
-                _log.debug("the watchdog's exception came up after its call")
         return fired
 
     def close(self) -> None:
