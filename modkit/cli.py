@@ -131,6 +131,10 @@ def _persona_parser(commands: Any) -> None:
     )
     build.add_argument("--player", metavar="NAME", action="append", default=[], help="who the player is in the dump")
     build.add_argument("--lang", metavar="LANG", help="one language of a dump that has several")
+    build.add_argument("--knowledge", metavar="TOML", help="gates, quests and lore: see docs/personas.md")
+    build.add_argument(
+        "--embedder", metavar="GGUF", default="auto", help="find lines by meaning too: a model, auto (default) or none"
+    )
     _alias_option(build)
     build.set_defaults(run=_build)
 
@@ -156,6 +160,12 @@ def _persona_parser(commands: Any) -> None:
     ask.add_argument("file", metavar="FILE")
     ask.add_argument("question", metavar="QUESTION")
     ask.add_argument("-k", type=int, default=3, help="how many (default: 3)")
+    ask.add_argument("--embedder", metavar="GGUF", default="auto", help="a model, auto (default) or none")
+    ask.add_argument(
+        "--state", metavar="NAME=VALUE", action="append", default=[], help="what has happened, such as quest.q004=3"
+    )
+    for name in ("speaker", "kind", "scene", "quest"):
+        ask.add_argument(f"--{name}", metavar="NAME", action="append", default=[], help=f"only of this {name}")
     ask.add_argument("--json", action="store_true")
     ask.set_defaults(run=_ask)
 
@@ -171,9 +181,10 @@ def _alias_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from modkit.persona import build
+    from modkit.persona import build, open_embedder
 
     card = _card_of(options.card) if options.card else None
+    embedder = open_embedder(options.embedder)
     bar = _Bar(f"reading for {options.speaker}")
     try:
         report = build(
@@ -185,18 +196,32 @@ def _build(options: argparse.Namespace) -> int:
             aliases=_aliases(options.alias),
             players=options.player,
             lang=options.lang,
+            knowledge=options.knowledge,
+            embedder=embedder,
             progress=bar,
         )
     finally:
         bar.close()
+        if embedder is not None:
+            embedder.close()
     _complain(
         f"{report.path}: {report.own:,} lines of {report.speaker} and {report.heard:,} heard, "
         f"of {report.read:,} read ({report.seconds:.1f} s)",
         prefix="",
     )
+    if report.gated or report.lore:
+        _complain(f"{report.gated:,} lines behind gates, {report.lore:,} pieces of lore", prefix="")
+    _complain(_how_found(report), prefix="")
     for language, count in report.other_languages.items():
         _complain(f"{count:,} lines in another language ({language}) were left out: --lang chooses one", prefix="")
     return _summary(report.problems)
+
+
+def _how_found(report: Any) -> str:
+    if report.embedder:
+        kept = f", {report.reused:,} kept from the last build" if report.reused else ""
+        return f"found by words and by meaning: {report.embedded:,} vectors of {report.embedder}{kept}"
+    return "found by words alone: no embedder (`modkit embedder install` gets one)"
 
 
 def _lines(options: argparse.Namespace) -> int:
@@ -241,10 +266,25 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from modkit.persona import Persona
+    from modkit.persona import Persona, open_embedder
 
-    with Persona.open(options.file) as persona:
-        memories = persona.ask(options.question, options.k)
+    embedder = open_embedder(options.embedder)
+    try:
+        with Persona.open(options.file) as persona:
+            found = persona.search(
+                options.question,
+                options.k,
+                embedder=embedder if persona.embedder else None,
+                state=_state_of(options.state),
+                speakers=options.speaker,
+                kinds=options.kind,
+                scenes=options.scene,
+                quests=options.quest,
+            )
+    finally:
+        if embedder is not None:
+            embedder.close()
+    memories = found.memories
     if options.json:
         _print(json.dumps([memory.as_json() for memory in memories], ensure_ascii=False, indent=2))
         return 0
@@ -256,6 +296,19 @@ def _ask(options: argparse.Namespace) -> int:
     if not memories:
         _complain("nothing comes to mind", prefix="")
     return 0
+
+
+def _state_of(given: Iterable[str]) -> dict[str, Any]:
+    """`quest.q004=3` as a number, `flag.met=true` as a truth, `place=Inn` as a text, `flag.met` alone as true."""
+    words: dict[str, Any] = {"true": True, "false": False, "none": None, "": True}
+    state: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            state[name.strip()] = words[value.lower()] if value.lower() in words else float(value)
+        except ValueError:
+            state[name.strip()] = value
+    return state
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -6,27 +6,39 @@ from modkit.persona import Persona, NPC, build
 from __future__ import annotations
 
 from modkit.persona.build import BuildReport, build
+from modkit.persona.gates import Gate
+from modkit.persona.knowledge import Knowledge, Lore, Rule
 from modkit.persona.lines import Line, Source
 from modkit.persona.memory import Memory
 from modkit.persona.npc import NPC, Turn
 from modkit.persona.persona import Persona
 from modkit.persona.readers import DumpFile, Join, Problem, Reading, reader
+from modkit.persona.recall import Retrieval
 from modkit.persona.save import Save, SavedTurn
+from modkit.persona.vectors import Embedder, EngineEmbedder, open_embedder
 
 __all__ = [
     "NPC",
     "BuildReport",
     "DumpFile",
+    "Embedder",
+    "EngineEmbedder",
+    "Gate",
     "Join",
+    "Knowledge",
     "Line",
+    "Lore",
     "Memory",
     "Persona",
     "Problem",
     "Reading",
+    "Retrieval",
+    "Rule",
     "Save",
     "SavedTurn",
     "Source",
     "Turn",
     "build",
+    "open_embedder",
     "reader",
 ]

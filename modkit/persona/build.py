@@ -17,9 +17,11 @@ import apsw
 
 from modkit.errors import DumpError, PersonaError
 from modkit.persona import store
+from modkit.persona.indexing import Index, embed_lines
+from modkit.persona.knowledge import Knowledge
 from modkit.persona.lines import Line, Source, fold, is_player, tidy
-from modkit.persona.memory import index_words, is_question
 from modkit.persona.readers import Problem, Reading
+from modkit.persona.vectors import Embedder
 from modkit.persona.voice import Census, Statement, describe, take_census, write_card_file
 from modkit.persona.voice.said import own_lines
 
@@ -42,7 +44,11 @@ CREATE TEMP TABLE raw (
 
 @dataclass
 class BuildReport:
-    """What a build did: lines of hers, lines she heard, lines read in all, and the files that gave none."""
+    """What a build did: lines of hers, lines she heard, lines read in all, and the files that gave none.
+
+    `embedded` lines got a vector from the `embedder`, `reused` ones kept that of the persona built before.
+    `gated` lines come to mind only under a condition.
+    """
 
     path: Path
     speaker: str
@@ -51,6 +57,11 @@ class BuildReport:
     read: int = 0
     duplicates: int = 0
     seconds: float = 0.0
+    lore: int = 0
+    gated: int = 0
+    embedded: int = 0
+    reused: int = 0
+    embedder: str = ""
     problems: list[Problem] = field(default_factory=list)
     other_languages: dict[str, int] = field(default_factory=dict)
 
@@ -65,6 +76,8 @@ def build(
     aliases: Mapping[str, Iterable[str]] | None = None,
     players: Iterable[str] = (),
     lang: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
+    embedder: Embedder | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> BuildReport:
     """Write the persona of `speaker` from `dumps` (files and folders) to `out`, replacing it in one step.
@@ -72,25 +85,38 @@ def build(
     `card` is the text that describes her to the model (default: made from her name and sample lines). `card_file` is
     one that is written instead: what her lines say about her voice, as a text to edit; hand-made changes stay.
     `players` are names in the dump under which the player speaks, beside Player, You, PC and User. `lang`
-    keeps one language of a dump that states several (default: the one most of her lines have). `progress`
-    gets a number from 0.0 to 1.0. Raises DumpError when nothing could be read and PersonaError when the
+    keeps one language of a dump that states several (default: the one most of her lines have). `knowledge`
+    is a `Knowledge` or its TOML file: gates, quests, lore. With an `embedder` lines are found by meaning too;
+    vectors of lines that stand in the old `out` already are taken from there. `progress` gets a number from
+    0.0 to 1.0. Raises DumpError when nothing could be read and PersonaError when the
     speaker is not in the dumps or `out` cannot be written.
     """
     started = time.monotonic()
     name = tidy(speaker)
     if not name:
         raise PersonaError("the speaker's name is empty: give the name the dump uses, such as --speaker Sable")
-    reading = Reading(dumps, aliases=aliases, progress=progress)
+    known = Knowledge() if knowledge is None else knowledge
+    known = known if isinstance(known, Knowledge) else Knowledge.read(known)
+    part = 0.3 if embedder is not None else 1.0  # of the time, that reading takes
+    told = None if progress is None else lambda share: progress(share * part)
+    reading = Reading(dumps, aliases=aliases, progress=told)
     report = BuildReport(Path(out), name)
     with store.create(report.path) as connection:
         _gather(connection, reading, report)
         report.speaker = name = reading.join_name(name)
-        _keep(connection, report, {fold(player) for player in players}, lang)
+        index = Index(connection, known)
+        _keep(connection, report, index, {fold(player) for player in players}, lang)
+        report.lore = index.add_lore()
+        report.gated = index.finish()
         census, found = _voice(connection, name, reading.duplicates)
         if card_file is not None:
             card = write_card_file(card_file, name, found)
+        if embedder is not None:
+            told = None if progress is None else lambda share: progress(part + share * (1.0 - part))
+            report.embedded, report.reused = embed_lines(connection, embedder, report.path, told)
+            report.embedder = embedder.name
         text = clean_card(card) if card is not None else default_card(name, _samples(connection))
-        _write_meta(connection, reading, name, text, players)
+        _write_meta(connection, reading, report, text, players)
         connection.execute("INSERT INTO meta (key, value) VALUES ('census', ?)", (census.as_json(),))
     report.problems, report.duplicates = reading.problems, reading.duplicates
     report.seconds = time.monotonic() - started
@@ -142,7 +168,9 @@ def _gather(connection: apsw.Connection, reading: Reading, report: BuildReport) 
         raise DumpError(f"nothing could be read: {reasons}")
 
 
-def _keep(connection: apsw.Connection, report: BuildReport, players: set[str], lang: str | None) -> None:
+def _keep(
+    connection: apsw.Connection, report: BuildReport, index: Index, players: set[str], lang: str | None
+) -> None:
     """Copy her lines and what she heard into `lines`, and index them."""
     languages: dict[str, int] = dict(
         connection.execute(
@@ -172,7 +200,7 @@ def _keep(connection: apsw.Connection, report: BuildReport, players: set[str], l
             if own and same in exchanges:
                 continue  # the same words to the same cue, from a second file
             exchanges.add(same)
-            _insert(connection, line, cue, near if own or not _is_player(line, players) else None, own)
+            index.add(line, cue, near if own or not _is_player(line, players) else None, own)
             report.own += own
             report.heard += not own
 
@@ -229,30 +257,6 @@ def _words_near(held: tuple[Line, Line | None], before: Iterable[Line], after: L
     return " ".join(words)
 
 
-def _insert(connection: apsw.Connection, line: Line, cue: Line | None, near: str | None, own: bool) -> None:
-    """Write one line; `near` None keeps it out of the index."""
-    cue_id = None
-    if cue is not None:  # it was heard just before, so it is among the last lines written
-        found = connection.execute(
-            "SELECT id FROM lines WHERE own = 0 AND idx = ? AND file = ? AND id > (SELECT max(id) FROM lines) - 64",
-            (cue.index, cue.source.file),
-        ).fetchone()
-        cue_id = found[0] if found else None
-    connection.execute(store.INSERT_LINE, store.line_values(line, own, cue_id))
-    if near is not None:
-        asked = cue is not None and is_question(cue.text, cue.speaker, cue.kind)
-        connection.execute(
-            "INSERT INTO words (rowid, text, cue, near, scene) VALUES (?, ?, ?, ?, ?)",
-            (
-                connection.last_insert_rowid(),
-                index_words(line.text),
-                index_words(cue.text) if cue and asked else "",
-                index_words(near if cue is None or asked else f"{cue.text} {near}"),
-                index_words((line.scene or "").replace("_", " ")),
-            ),
-        )
-
-
 def _nobody(connection: apsw.Connection, name: str) -> str:
     found = connection.execute(
         "SELECT speaker, count(*) FROM raw WHERE speaker IS NOT NULL GROUP BY speaker ORDER BY 2 DESC LIMIT 8"
@@ -267,7 +271,7 @@ def _samples(connection: apsw.Connection) -> list[str]:
     """Four lines of hers of spread length: by length, at the 20th, 45th, 70th and 90th of a hundred."""
     rows = connection.execute(
         "SELECT DISTINCT text FROM lines WHERE own = 1 AND kind IN ('dialogue', 'message') "
-        "AND length(text) BETWEEN 12 AND 240 AND text NOT LIKE '%[%' ORDER BY length(text), id"
+        "AND length(text) BETWEEN 12 AND 240 AND text NOT LIKE '%[%' AND gate IS NULL ORDER BY length(text), id"
     ).fetchall()
     places = sorted({int(len(rows) * share) for share in (0.2, 0.45, 0.7, 0.9)})
     return [str(rows[place][0]) for place in places if place < len(rows)]
@@ -280,7 +284,9 @@ def default_card(name: str, samples: Iterable[str]) -> str:
     return f"You are {name}.{manner}Answer as {name}, in a few short sentences, from what you remember."
 
 
-def _write_meta(connection: apsw.Connection, reading: Reading, name: str, card: str, players: Iterable[str]) -> None:
+def _write_meta(
+    connection: apsw.Connection, reading: Reading, report: BuildReport, card: str, players: Iterable[str]
+) -> None:
     connection.executemany(
         "INSERT INTO files (path, reader, lines) VALUES (?, ?, ?)", [(path, kind, n) for path, kind, n in reading.files]
     )
@@ -288,7 +294,8 @@ def _write_meta(connection: apsw.Connection, reading: Reading, name: str, card: 
         "INSERT INTO meta (key, value) VALUES (?, ?)",
         [
             ("format", str(store.FORMAT)),
-            ("speaker", name),
+            ("speaker", report.speaker),
+            ("embedder", report.embedder),
             ("card", card),
             ("players", "\n".join(tidy(player) for player in players)),
             ("built_at", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())),

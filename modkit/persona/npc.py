@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError, SaveError
 from modkit.persona import prompt
+from modkit.persona.gates import state_of
 from modkit.persona.lines import Source
 from modkit.persona.memory import STOP_WORDS, Memory, tokens
 from modkit.persona.persona import Persona
+from modkit.persona.recall import Retrieval
 from modkit.persona.save import Save, SavedTurn
+from modkit.persona.vectors import Embedder
 
 if TYPE_CHECKING:
     from modkit.engine.protocol import AnyEngine, Message
@@ -57,6 +60,7 @@ class Turn:
     prompt_tokens: int = 0
     prompt_bytes: int = 0  # of all contents of that prompt
     first: int = 0  # the oldest turn that was in it
+    state: dict[str, Any] = field(default_factory=dict, repr=False)  # of the game, what the gates ask for
 
 
 class NPC:
@@ -65,7 +69,11 @@ class NPC:
     `persona` is a `Persona` or the path of one. `engine` is any engine. `save` is a `Save`, the path of one, or
     None; with a save the NPC goes on where the save ends. `player` is the player's name in the prompt (default
     "Player"), `memories` how many come to mind at a turn (default 3, 0 for none). `id` is the key in the save
-    (default: the persona's name).
+    (default: the persona's name). `embedder` is the one the persona was built with; it finds memories by meaning
+    too, is asked on the helper thread, and is the caller's to close. Without it they are found by words.
+
+    `state` is a dict that the mod keeps up to date with the game's state: lines and lore behind a gate come to
+    mind only while `state` opens it. `last_retrieval` says how the last memories were found.
 
     Making one reads the persona and the save from the disk (about a millisecond); do it while loading.
     Raises PersonaError, SaveError.
@@ -80,6 +88,8 @@ class NPC:
         memories: int = 3,
         *,
         id: str | None = None,
+        embedder: Embedder | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self._owns_persona = not isinstance(persona, Persona)
         self.persona = persona if isinstance(persona, Persona) else Persona.open(persona)
@@ -95,6 +105,10 @@ class NPC:
         self.engine = engine
         self.player = prompt.one_line(player, 40).replace(":", "") or "Player"
         self.memories = memories
+        self.embedder = embedder
+        self.state: dict[str, Any] = {} if state is None else state
+        self.last_retrieval: Retrieval | None = None
+        self._said_why = ""
         self.save_error: SaveError | None = None
         self._bytes_per_token = _BYTES_PER_TOKEN
         for turn in self._turns[-1:]:
@@ -125,10 +139,13 @@ class NPC:
         """Whether a reply is still coming."""
         return self._speaking is not None and not self._speaking[0].done
 
-    def say(self, text: str, facts: Iterable[str] = (), **options: Any) -> Stream:
+    def say(
+        self, text: str, facts: Iterable[str] = (), *, state: Mapping[str, Any] | None = None, **options: Any
+    ) -> Stream:
         """Say `text` to her; returns a Stream of her reply at once.
 
-        `facts` are what she notices at this moment, one sentence each. `options` are those of `Engine.chat`;
+        `facts` are what she notices at this moment, one sentence each. `state` is the game's for this turn alone,
+        beside `npc.state`. `options` are those of `Engine.chat`;
         the defaults are max_tokens=120, temperature=0.7 and a stop where the model would speak for the player.
         When she still speaks she is interrupted, and what she has said so far stands as her reply. Raises
         OptionError, and what the engine raises when it cannot take a request.
@@ -141,6 +158,8 @@ class NPC:
             raise OptionError("facts are a list of sentences: write say(text, facts=[...])")
         self.interrupt()
         turn = Turn(self.player, text, tuple(str(fact) for fact in facts))
+        names = self.persona.gate_names
+        turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
         earlier = list(self._turns)
         options = {**DEFAULTS, "stop": (f"\n{self.player}:",), **options}
         room = int(options["max_tokens"] or 0)
@@ -221,7 +240,7 @@ class NPC:
             telling = [word for word in tokens(question) if word not in STOP_WORDS]
             if len(telling) < 1 and earlier:
                 question = f"{earlier[-1].words} {question}"  # "And why?" asks about what was just spoken of
-            turn.memories = tuple(self.persona.ask(question, self.memories)) if question.strip() else ()
+            turn.memories = self._remember_for(question, turn) if question.strip() else ()
         _complete(turn, self.name)
         system = prompt.system_message(self.persona.card)
         self._make_room(system["content"], earlier, turn, room)
@@ -235,6 +254,14 @@ class NPC:
         turn.first = self._first
         turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
         return messages
+
+    def _remember_for(self, question: str, turn: Turn) -> tuple[Memory, ...]:
+        found = self.persona.search(question, self.memories, embedder=self.embedder, state=turn.state)
+        self.last_retrieval = found
+        if found.reason and found.reason != self._said_why:
+            self._said_why = found.reason
+            _log.info("%s: memories are found by words alone: %s", self.name, found.reason)
+        return tuple(found.memories)
 
     def _make_room(self, card: str, earlier: list[Turn], turn: Turn, room: int) -> None:
         """Let the oldest turns go when the prompt would not fit; half of it at once, so that this is rare."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from modkit.errors import OptionError, PersonaError
-from modkit.persona import store
+from modkit.errors import ModkitError, OptionError, PersonaError
+from modkit.persona import store, vectors
+from modkit.persona.gates import Gate, state_of
 from modkit.persona.lines import Line, Source, fold
-from modkit.persona.memory import Memory, recall
+from modkit.persona.memory import Memory
 from modkit.persona.readers.source import display_path
+from modkit.persona.recall import Filters, Retrieval, recall
 
 if TYPE_CHECKING:
     from modkit.persona.voice import Said, Statement
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Persona"]
 
 _DAMAGE = (apsw.Error, UnicodeDecodeError)  # what reading a damaged file raises; a text may not be UTF-8 any more
+MAX_QUESTION = 4000  # characters that are looked at
 
 
 class Persona:
@@ -42,10 +45,16 @@ class Persona:
                 str(key): str(value) for key, value in connection.execute("SELECT key, value FROM meta")
             }
             self.name, self.card = self.meta["speaker"], self.meta["card"]
-            connection.execute("SELECT id, cue FROM lines LIMIT 1").fetchall()
+            connection.execute("SELECT id, cue, gate, terms FROM lines LIMIT 1").fetchall()
+            self._gates = _gates(connection)
             connection.execute("SELECT rowid FROM words LIMIT 1").fetchall()
         except (*_DAMAGE, KeyError) as error:
             raise self._damaged(error) from error
+        self.gate_names = frozenset(name for gate in self._gates.values() if gate for name in gate.names)
+        """what the gates ask of the game's state"""
+        self.embedder = self.meta.get("embedder", "")
+        """whose vectors are in the file, "" when there are none"""
+        self._without_vectors: dict[int, str] = {}  # by thread: why sqlite-vec could not be loaded there
         players = self.meta.get("players", "").split("\n")
         self._players = frozenset(fold(player) for player in players if player)
 
@@ -60,26 +69,88 @@ class Persona:
             connection.close()
             raise
 
-    def ask(self, question: str, k: int = 3) -> list[Memory]:
+    def ask(self, question: str, k: int = 3, **options: Any) -> list[Memory]:
         """The at most `k` (1 to 1000) lines nearest to `question`, best first; empty when none is near.
 
-        Only what this speaker said or heard comes back. Raises PersonaError when the file is damaged.
+        `options` are those of `search`. Only what this speaker said, heard or knows comes back. Raises
+        PersonaError when the file is damaged.
+        """
+        return self.search(question, k, **options).memories
+
+    def search(
+        self,
+        question: str,
+        k: int = 3,
+        *,
+        embedder: vectors.Embedder | None = None,
+        state: Mapping[str, Any] | None = None,
+        budget: int | None = None,
+        speakers: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        scenes: Sequence[str] = (),
+        quests: Sequence[str] = (),
+        langs: Sequence[str] = (),
+    ) -> Retrieval:
+        """As `ask`, with how it was found out.
+
+        With an `embedder`, the one the persona was built with, lines are found by meaning too; it is called here and
+        may take milliseconds. `state` is the game's: what is behind a gate that it does not open is not looked at
+        (default: nothing has happened). `budget` bounds the tokens of all memories together. The other options
+        keep only lines of these speakers, kinds, scenes, quests and languages.
         """
         if not isinstance(question, str):
             raise OptionError(f"a question is a str, not {type(question).__name__}")
         if not 1 <= k <= 1000:
             raise OptionError(f"k must be from 1 to 1000, not {k!r}")
+        for name, given in (("speakers", speakers), ("kinds", kinds), ("scenes", scenes), ("quests", quests)):
+            if isinstance(given, str):
+                raise OptionError(f"{name} is a list: write {name}=[{given!r}]")
+        filters = Filters(
+            tuple(speakers), tuple(kinds), tuple(scenes), tuple(quests), tuple(langs), self._closed_gates(state or {})
+        )
+        connection = self._connection()
         try:
-            return recall(self._connection(), question, k, self._players)
+            vector, reason = self._vector(question, embedder, connection)
+            found = recall(connection, question, k, self._players, filters, vector, budget)
         except _DAMAGE as error:
             raise self._damaged(error) from error
+        found.reason = reason
+        return found
+
+    def _closed_gates(self, state: Mapping[str, Any]) -> tuple[int, ...]:
+        """A gate that cannot be read is closed: better silent than too early."""
+        known = state_of(state, self.gate_names)
+        return tuple(number for number, gate in self._gates.items() if gate is None or not gate.open(known))
+
+    def _vector(
+        self, question: str, embedder: vectors.Embedder | None, connection: apsw.Connection
+    ) -> tuple[bytes | None, str]:
+        """The question's vector, or why there is none."""
+        if embedder is None:
+            return None, "no embedder was given"
+        if not self.embedder:
+            return None, "the persona was built without an embedder"
+        thread = threading.get_ident()
+        if thread not in self._without_vectors:
+            self._without_vectors[thread] = vectors.load_functions(connection) or ""
+        if self._without_vectors[thread]:
+            return None, self._without_vectors[thread]
+        if not question.strip():
+            return None, "the question is empty"
+        try:
+            rows = embedder.embed([question[:MAX_QUESTION]])
+        except ModkitError as error:
+            return None, str(error)
+        if embedder.name != self.embedder:
+            return None, f"the vectors are by {self.embedder}, not by {embedder.name}: build again with that one"
+        return bytes(rows.cast("B")), ""
 
     def lines(self, *, heard: bool = False) -> Iterator[Line]:
-        """Her lines in the order of the dumps; with `heard`, also what others said to her."""
+        """Her lines in the order of the dumps, gated ones included; with `heard`, also what others said to her."""
         try:
             rows: Any = self._connection().execute(
                 "SELECT text, speaker, kind, scene, idx, addressee, lang, file, place, dump_id FROM lines "
-                "WHERE own >= ? ORDER BY id",
+                "WHERE own >= ? AND kind <> 'lore' ORDER BY id",
                 (0 if heard else 1,),
             )
             for text, speaker, kind, scene, index, addressee, lang, file, place, dump_id in rows:
@@ -148,3 +219,14 @@ class Persona:
 
     def _damaged(self, error: BaseException) -> PersonaError:
         return PersonaError(f"{display_path(self.path)} is damaged ({error}): build it again from its dumps")
+
+
+def _gates(connection: apsw.Connection) -> dict[int, Gate | None]:
+    gates: dict[int, Gate | None] = {}
+    rows: Any = connection.execute("SELECT id, expression FROM gates")
+    for number, expression in rows:
+        try:
+            gates[int(number)] = Gate.parse(str(expression))
+        except OptionError:  # the build checks them; this file was changed by hand
+            gates[int(number)] = None
+    return gates

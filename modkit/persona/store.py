@@ -1,9 +1,10 @@
 """The `.persona` file: one SQLite database, written once, opened read-only in play.
 
-Tables: `meta` (key, value), `files` (what was read), `lines` (what the speaker said and heard, with the
-place it was read from), `words` (FTS5 over the text, the cue it answered, the
-talk around it and the scene). The file is
-written beside its final name and renamed into place, so it is whole or it is not there.
+Tables: `meta` (key, value), `files` (what was read), `lines` (what the speaker said and heard, with the place
+it was read from, and lore), `gates` (conditions under which lines come to mind), `words` (FTS5 over the text,
+the cue it answered, the talk around it and the scene), `vocabulary` (in how many lines a word is), `bits` and
+`vectors` (see `vectors.py`; empty without an embedder). The file is written beside its final name and renamed
+into place, so it is whole or it is not there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from modkit.persona.readers.source import display_path
 __all__ = ["FORMAT", "create", "open_readonly", "sqlite_uri"]
 
 APPLICATION_ID = 0x6D6B7072  # "mkpr", in SQLite's header: what kind of file this is
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"SQLite format 3\0"
 
 _SCHEMA = f"""
@@ -36,11 +37,19 @@ CREATE TABLE lines (
     own INTEGER NOT NULL,          -- 1: said by the persona's speaker, 0: heard
     speaker TEXT, kind TEXT NOT NULL, scene TEXT, idx INTEGER NOT NULL, addressee TEXT, lang TEXT,
     dump_id TEXT, file TEXT NOT NULL, place TEXT NOT NULL, text TEXT NOT NULL,
-    cue INTEGER REFERENCES lines (id)  -- the line of another that this one answers
+    cue INTEGER REFERENCES lines (id), -- the line of another that this one answers
+    gate INTEGER REFERENCES gates (id), -- none: always known
+    quest TEXT,
+    terms TEXT                         -- the words of the text and, after a tab, of the question it answered
 );
 CREATE INDEX lines_own ON lines (own, id);
 -- How she talks, as `voice.describe` found it; `lines` are ids, apart by blanks.
 CREATE TABLE voice (key TEXT PRIMARY KEY, kind TEXT NOT NULL, text TEXT NOT NULL, lines TEXT NOT NULL);
+CREATE INDEX lines_gate ON lines (gate) WHERE gate IS NOT NULL;
+CREATE TABLE gates (id INTEGER PRIMARY KEY, expression TEXT NOT NULL UNIQUE);
+CREATE TABLE vocabulary (word TEXT PRIMARY KEY, lines INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE bits (id INTEGER PRIMARY KEY, b BLOB NOT NULL);
+CREATE TABLE vectors (id INTEGER PRIMARY KEY, v BLOB NOT NULL);
 -- Contentless: the words are indexed as `memory.index_words` spells them, the text is in `lines`.
 CREATE VIRTUAL TABLE words USING fts5 (
     text, cue, near, scene, content = '', contentless_delete = 1,
@@ -118,14 +127,16 @@ def open_readonly(path: Path) -> apsw.Connection:
 
 
 INSERT_LINE = (
-    "INSERT INTO lines (own, speaker, kind, scene, idx, addressee, lang, dump_id, file, place, text, cue) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO lines (own, speaker, kind, scene, idx, addressee, lang, dump_id, file, place, text, cue, "
+    "gate, quest, terms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
-def line_values(line: Line, own: bool, cue: int | None) -> tuple[object, ...]:
+def line_values(
+    line: Line, own: bool, cue: int | None, gate: int | None = None, quest: str | None = None, terms: str | None = None
+) -> tuple[object, ...]:
     """The values for `INSERT_LINE`."""
     return (
         int(own), line.speaker, line.kind, line.scene, line.index, line.addressee, line.lang, line.id,
-        line.source.file, line.source.place, line.text, cue,
+        line.source.file, line.source.place, line.text, cue, gate, quest, terms,
     )  # fmt: skip
