@@ -280,6 +280,9 @@ int mk_engine_submit(mk_engine *e, const mk_request *request) {
         mk_job_free(job);
         return -1;
     }
+    if (atomic_load(&e->calibrating)) {
+        atomic_store(&e->abort_decode, true);
+    }
     return 0;
 }
 

@@ -242,8 +242,18 @@ typedef struct mk_config {
     /* std::set_terminate of the C++ runtime behind the library, or NULL: a C++ exception that leaves
      * the library on the worker's thread then ends the engine instead of the process. */
     void *set_terminate;
+    /* Of scheduling. unified: the sequences share one cache (kv_unified), so that any of them are computed
+     * together; else only neighbours are, those whose numbers follow each other. */
+    bool unified;
+    double calibrate_seconds; /* what may be spent, idle after the load, on learning what a batch costs */
+    double (*clock)(void);    /* for tests: times decodes instead of the system's clock; or NULL */
 } mk_config;
 
+/* Whose turn it is when there is not time for all: shares of 1, 2 and 4. */
+/* Tokens that may be drafted ahead of the model in one decode; n_outputs_max of the context's params must
+ * hold one more, and a slot each. */
+enum { MK_MAX_DRAFT = 15 };
+enum { MK_AMBIENT = 0, MK_NEAR = 1, MK_PLAYER = 2 };
 enum { MK_TEXT = 0, MK_TEMPLATE = 1, MK_TOKENS = 2 };
 
 /* A piece of a prompt. Only MK_TEMPLATE text may name special tokens; MK_TEXT is data. */
@@ -291,6 +301,7 @@ typedef struct mk_request {
     int32_t pooling; /* as llama.cpp numbers them; -1: the model's own, or else the mean */
     bool normalise;  /* vectors of length 1 */
     bool trim;       /* cut texts longer than the model reads, instead of failing */
+    int32_t priority; /* MK_AMBIENT … MK_PLAYER */
 } mk_request;
 
 typedef struct mk_engine mk_engine;

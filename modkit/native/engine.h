@@ -7,10 +7,12 @@
 #define MK_ENGINE_H
 
 #include "core.h"
+#include "curve.h"
 #include "platform.h"
 #include "ring.h"
 #include "text.h"
 
+enum { MK_MAX_SLOTS = 64 };
 enum { MK_COMMAND_SUBMIT = 1, MK_COMMAND_CANCEL = 2, MK_COMMAND_ASSERT = 3 };
 
 /* A request as the queue carries it: one block of memory, everything copied behind the struct.
@@ -51,6 +53,9 @@ typedef struct mk_slot {
     int32_t pin;  /* tokens at its beginning that are the persona */
     bool keep;    /* its cache belongs to a conversation, which may go on */
     bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
+    /* schedule.c's own */
+    double served;   /* tokens said, each divided by the stream's weight: whoever has least comes first */
+    int32_t skipped; /* decodes that went by without it: before its first token, one at most */
 } mk_slot;
 
 /* A sequence's state without a slot: what it holds, and llama.cpp's bytes. In a list, the one used last first.
@@ -92,6 +97,13 @@ typedef struct mk_embedder {
     double seconds_per_token;
 } mk_embedder;
 
+/* What the batch under way is expected to show about costs. */
+typedef struct mk_forecast {
+    int32_t speaking, prefill; /* tokens of either kind */
+    bool speaking_is_one, prefill_is_one; /* computed in one go, so that its time is a measure of its size */
+    bool exploring;            /* a size tried to learn its price, not because it is the best known */
+} mk_forecast;
+
 struct mk_engine {
     /* written before the worker starts */
     mk_table table;
@@ -109,6 +121,7 @@ struct mk_engine {
     _Atomic bool dying;          /* somebody writes, or has written, shared.death */
     _Atomic bool in_library;     /* the worker is inside a call of llama.cpp */
     _Atomic uint64_t alone;      /* the request whose prefill is the whole batch, or 0 */
+    _Atomic bool calibrating;    /* the decode under way is for nobody: any request aborts it */
 
     /* the worker's own */
     mk_ring ring; /* the consumer uses only `bytes`, `capacity` and the atomics */
@@ -121,7 +134,6 @@ struct mk_engine {
     int32_t batch_room;
     mk_job *waiting, *waiting_last;
     mk_embedder embedder;
-    double seconds_per_token; /* of prefill, learned; 0 before the first */
     uint64_t clock;           /* for last_used */
     bool all_held;            /* every waiting request waits for what another one computes */
     bool copying;             /* llama.cpp carries out llama_memory_seq_cp in the next decode: until then no state
@@ -138,6 +150,13 @@ struct mk_engine {
     bool measuring;           /* llama.cpp's lines are not for the host */
     void *threadpool;
     char last_error[200];     /* the first complaint (level error) of llama.cpp in the load or decode under way */
+    mk_curve speaking_cost;   /* of tokens with logits */
+    mk_curve prefill_cost;    /* of tokens without */
+    mk_forecast forecast;
+    double served;            /* the least served of those who speak: where a newcomer begins */
+    double credit;            /* seconds that may be spent on learning prices */
+    double calibrated;        /* seconds spent on it at load; negative: done */
+    uint32_t calibration;     /* the step it is at */
 };
 
 /* The fields of mk_shared that two threads touch, beside the ring's head and tail. */
@@ -185,10 +204,15 @@ void mk_saved_free(mk_saved *state);
 void mk_store_free(mk_engine *e);
 int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b);
 
-/* schedule.c: fills the batch and returns how many prefill tokens are in it; learns what a token of
- * prefill costs */
-int32_t mk_batch_fill(mk_engine *e);
-void mk_learn(mk_engine *e, double seconds, int32_t n);
+/* schedule.c: what a stream begins with; fills the batch, which may stay empty; learns from a decode of it
+ * that took so long; the clock that decodes are timed with */
+void mk_schedule_begin(mk_engine *e, mk_slot *slot);
+void mk_batch_fill(mk_engine *e);
+void mk_learn(mk_engine *e, double seconds);
+double mk_clock(const mk_engine *e);
+
+/* calibrate.c: one timed decode of the calibration at load; false when there is none to be done now */
+bool mk_calibrate(mk_engine *e);
 
 /* speak.c: every record of a stream. finish and fail end the slot's stream and keep, or drop, its cache */
 void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached);

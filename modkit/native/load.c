@@ -127,6 +127,11 @@ static bool make_context(mk_engine *e) {
         mk_failed(e, code_of(e), reason);
         return false;
     }
+    if (e->config.slots > MK_MAX_SLOTS) {
+        snprintf(reason, sizeof reason, "%u slots are more than %d", e->config.slots, MK_MAX_SLOTS);
+        failed(e, reason);
+        return false;
+    }
     e->memory = e->table.llama_get_memory(e->context);
     e->whole_only = e->table.llama_model_is_recurrent(e->model) || e->table.llama_model_is_hybrid(e->model);
     e->whole_states = e->whole_only || e->table.llama_model_n_swa(e->model) > 0;

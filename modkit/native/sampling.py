@@ -13,6 +13,7 @@ __all__ = ["Options"]
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
+PRIORITIES = ("ambient", "near", "player")  # in the order of core.h
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Options:
     repeat_last_n       how many tokens back the penalties look
     pin                 how many tokens at the prompt's beginning stay whatever happens, and are worth keeping for the
                         next prompt that begins with them; None: in a chat, all before the first turn
+    priority            "player" (who talks with the player), "near" or "ambient": shares of 4, 2 and 1 when several
+                        speak and there is not time for all; a waiting one of higher priority starts first
     """
 
     max_tokens: int = 256
@@ -45,6 +48,7 @@ class Options:
     presence_penalty: float = 0.0
     repeat_last_n: int = 64
     pin: int | None = None
+    priority: str = "near"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -68,6 +72,8 @@ class Options:
             raise OptionError(f"seed={self.seed!r}: give a whole number from 0 to 4294967295, or None")
         if self.pin is not None and (type(self.pin) is not int or not 0 <= self.pin < 2**30):
             raise OptionError(f"pin={self.pin!r}: give a number of tokens, or None")
+        if self.priority not in PRIORITIES:
+            raise OptionError(f'priority={self.priority!r}: give "player", "near" or "ambient"')
         self.stops()
 
     def stops(self) -> list[bytes]:

@@ -1,6 +1,46 @@
-/* What goes into the next batch: a token for every speaking slot, a slice of the waiting prefill. Runs on
- * the worker thread alone. */
+/* What goes into the next batch: which of the speaking slots get their next token, and how much of the
+ * waiting prefill. Runs on the worker thread alone, allocates nothing.
+ *
+ * A batch of all speakers is not the cheapest way to serve them (curve.h): so each decode takes the group
+ * with the most tokens a second around whoever was served least, and those left out come first next time. */
 #include "engine.h"
+
+static const double weights[] = {1, 2, 4}; /* ambient, near, player */
+
+enum {
+    LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
+    FRESH = 4,            /* what the first token of a stream counts */
+    STALE = 600,          /* decodes after which a price may have changed */
+    LEAST_SLICE = 4,      /* tokens of prefill in a batch */
+    FIRST_SLICE = 16,     /* while nothing is known of its price */
+};
+
+static double weight(const mk_slot *slot) {
+    int32_t priority = slot->job->ask.priority;
+    return weights[priority < MK_AMBIENT ? MK_AMBIENT : priority > MK_PLAYER ? MK_PLAYER : priority];
+}
+
+static bool is_speaking(const mk_slot *slot) {
+    return slot->job != NULL && slot->n_tokens - slot->n_done == 1;
+}
+
+static bool is_prefilling(const mk_slot *slot) {
+    return slot->job != NULL && slot->n_tokens - slot->n_done > 1;
+}
+
+/* Its next token is its first: all of its prompt but the last token was in the cache. */
+static bool is_fresh(const mk_slot *slot) {
+    return is_speaking(slot) && slot->n_generated == 0;
+}
+
+double mk_clock(const mk_engine *e) {
+    return e->config.clock == NULL ? mk_now() : e->config.clock();
+}
+
+void mk_schedule_begin(mk_engine *e, mk_slot *slot) {
+    slot->served = e->served;
+    slot->skipped = 0;
+}
 
 static void batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
     mk_batch *b = &e->batch;
@@ -18,63 +58,281 @@ static void batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
     }
 }
 
-static int32_t slice(const mk_engine *e, bool alone) {
-    double seconds = alone ? e->config.slice_seconds_alone : e->config.slice_seconds;
-    double n = e->seconds_per_token > 0 ? seconds / e->seconds_per_token : 16;
-    return n < 4 ? 4 : n > e->batch_room ? e->batch_room : (int32_t) n;
+/* ---- who speaks ---- */
+
+/* The speaking slots in the order of their sequences, and what may be computed together. */
+typedef struct choice {
+    mk_slot *slots[MK_MAX_SLOTS];
+    double worth[MK_MAX_SLOTS]; /* what a token of each counts */
+    double cost[MK_MAX_SLOTS + 1]; /* of a decode of so many; 0: nothing is known */
+    int32_t n, first;           /* of them all; the one that must be in */
+    int32_t from, size;         /* the group, as slots[from .. from + size) */
+} choice;
+
+/* The further somebody is ahead of the others, the less he counts, but never nothing: where a larger batch is
+ * free, nobody waits. */
+static double worth(const mk_slot *slot, double least) {
+    double ahead = (slot->served - least) * weight(slot);
+    double counts = ahead <= LEAD ? 1 : 1 - 0.03 * (ahead - LEAD);
+    return is_fresh(slot) ? FRESH : (counts > 0.25 ? counts : 0.25) - 1e-4 * (ahead < 100 ? ahead : 100);
 }
 
-/* Fills the batch; returns how many prefill tokens are in it. */
-int32_t mk_batch_fill(mk_engine *e) {
-    int32_t speaking = 0, prefilled = 0, budget;
+static bool comes_before(const mk_slot *a, const mk_slot *b) {
+    if (is_fresh(a) != is_fresh(b)) {
+        return is_fresh(a);
+    }
+    return is_fresh(a) && a->skipped != b->skipped ? a->skipped > b->skipped : a->served < b->served;
+}
+
+/* Slots of one shared cache are computed together whoever they are, so they are put in order of merit;
+ * with a cache for each, only neighbours are, so they stay in the order of their sequences. */
+static void sort_by_merit(choice *c) {
+    for (int32_t i = 1; i < c->n; i++) {
+        mk_slot *slot = c->slots[i];
+        int32_t k = i;
+        for (; k > 0 && comes_before(slot, c->slots[k - 1]); k--) {
+            c->slots[k] = c->slots[k - 1];
+        }
+        c->slots[k] = slot;
+    }
+}
+
+/* How far the run of neighbours around the first reaches, as indexes. */
+static void run_around_first(const mk_engine *e, const choice *c, int32_t *low, int32_t *high) {
+    *low = *high = c->first;
+    if (e->config.unified) {
+        *high = c->n - 1; /* in order of merit, the first is at 0 */
+        return;
+    }
+    while (*low > 0 && c->slots[*low - 1]->seq + 1 == c->slots[*low]->seq) {
+        --*low;
+    }
+    while (*high + 1 < c->n && c->slots[*high + 1]->seq == c->slots[*high]->seq + 1) {
+        ++*high;
+    }
+}
+
+/* The best group of that size, or of any size for 0, with the first in it; returns tokens' worth a second. */
+static double best_group(choice *c, int32_t low, int32_t high, int32_t size) {
+    double best = -1;
+    for (int32_t from = low; from <= c->first; from++) {
+        double sum = 0;
+        for (int32_t to = from; to <= high; to++) {
+            int32_t n = to - from + 1;
+            sum += c->worth[to];
+            if (to >= c->first && (size == 0 || n == size) && sum / c->cost[n] > best) {
+                best = sum / c->cost[n];
+                c->from = from;
+                c->size = n;
+            }
+        }
+    }
+    return best;
+}
+
+/* Now and then another size than the best known is tried, within the time set aside for that: else an
+ * estimate that was wrong, or is no longer right, would keep a better size out for good. */
+static void explore(mk_engine *e, choice *c, int32_t low, int32_t high) {
+    double unit = c->cost[c->size] / c->size, least = e->credit;
+    int32_t size = 0;
+    for (int32_t n = 1; n <= high - low + 1; n++) {
+        double extra = c->cost[n] - n * unit;
+        if (n != c->size && !mk_curve_knows(&e->speaking_cost, n, STALE) && extra < least) {
+            least = extra;
+            size = n;
+        }
+    }
+    if (size > 0 && e->credit > 0) {
+        e->credit -= least > 0 ? least : 0;
+        e->forecast.exploring = true;
+        best_group(c, low, high, size);
+    }
+}
+
+/* A first token waits for one decode of others at most, once it could be computed; then it goes, whatever it costs. */
+static bool take_overdue(choice *c) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        if (is_fresh(c->slots[i]) && c->slots[i]->skipped > 0) {
+            c->slots[n++] = c->slots[i];
+        }
+    }
+    c->from = 0;
+    c->size = n;
+    return n > 0;
+}
+
+static void choose_group(mk_engine *e, choice *c) {
+    int32_t low, high;
+    double least = e->served;
+    if (take_overdue(c)) {
+        return;
+    }
+    if (e->config.unified) {
+        sort_by_merit(c);
+    }
+    c->first = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        c->worth[i] = worth(c->slots[i], least);
+        c->cost[i + 1] = mk_curve_at(&e->speaking_cost, i + 1);
+        c->first = comes_before(c->slots[i], c->slots[c->first]) ? i : c->first;
+    }
+    run_around_first(e, c, &low, &high);
+    c->from = low;
+    c->size = high - low + 1;
+    if (c->cost[1] > 0) {
+        best_group(c, low, high, 0);
+        explore(e, c, low, high);
+    }
+}
+
+/* ---- how much prefill ---- */
+
+/* A token of prefill costs no more than a spoken one, of which small batches are known better. */
+static double prefill_cost(const mk_engine *e, int32_t n) {
+    double seconds = mk_curve_at(&e->prefill_cost, n);
+    double spoken = n <= MK_MAX_SLOTS || seconds <= 0 ? mk_curve_at(&e->speaking_cost, n) : 0;
+    return seconds <= 0 || (spoken > 0 && spoken < seconds) ? spoken : seconds;
+}
+
+/* As many tokens as the time holds. Where a short slice is dear by the token (a batch of few tokens is, on a
+ * CPU), it may take up to four times as long for little more than half the price: a prompt that is read at
+ * half the speed keeps everybody waiting for longer in the end. */
+static int32_t slice(const mk_engine *e, bool alone) {
+    double seconds = alone ? e->config.slice_seconds_alone : e->config.slice_seconds;
+    double most = alone ? 2 * seconds : 4 * seconds, gain = alone ? 0.9 : 0.6, dear;
+    int32_t n = LEAST_SLICE, room = e->batch_room;
+    if (prefill_cost(e, 1) <= 0) {
+        return FIRST_SLICE;
+    }
+    while (n < room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
+        n += 1 + n / 16;
+    }
+    dear = prefill_cost(e, n) / n;
+    for (int32_t m = 2 * n; m <= room && prefill_cost(e, m) <= most; m *= 2) {
+        n = prefill_cost(e, m) / m < gain * dear ? m : n;
+    }
+    return n > room ? room : n;
+}
+
+/* Whose prompt is read first: the one with the least left to read, by weight. A short question need not wait
+ * for a long one, and the long one waits only a little longer; whoever has waited gets a share all the same. */
+static void share_slice(const mk_engine *e, int32_t budget, int32_t n_prefilling, int32_t *take) {
+    int32_t share = budget / (2 * n_prefilling) > LEAST_SLICE ? budget / (2 * n_prefilling) : LEAST_SLICE;
+    int32_t room = e->batch_room - e->batch.n_tokens;
+    for (int pass = 0; pass < 2; pass++) {
+        for (;;) {
+            int32_t next = -1, left, n;
+            double shortest = 0;
+            for (uint32_t i = 0; i < e->config.slots; i++) {
+                const mk_slot *slot = &e->slots[i];
+                double key = is_prefilling(slot) ? (slot->n_tokens - slot->n_done) / weight(slot) : 0;
+                bool open = pass == 1 || (take[i] == 0 && slot->skipped > 0);
+                if (is_prefilling(slot) && open && take[i] < mk_prefill_left(slot) && (next < 0 || key < shortest)) {
+                    next = (int32_t) i;
+                    shortest = key;
+                }
+            }
+            if (next < 0 || room <= 0 || (pass == 1 && budget <= 0)) {
+                break;
+            }
+            left = mk_prefill_left(&e->slots[next]) - take[next];
+            n = pass == 0 ? share : budget;
+            n = n < left ? n : left;
+            n = n < room ? n : room;
+            take[next] += n;
+            budget -= n;
+            room -= n;
+        }
+    }
+}
+
+static void add_prefill(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling) {
+    int32_t take[MK_MAX_SLOTS] = {0}, parts = 0;
+    atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
+    if (n_prefilling == 0) {
+        return;
+    }
+    share_slice(e, slice(e, !speaking), n_prefilling, take);
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        if (take[i] > 0) {
+            batch_add(e, &e->slots[i], take[i]);
+            e->forecast.prefill += take[i];
+            parts++;
+        }
+    }
+    e->forecast.prefill_is_one = parts == 1 || e->config.unified;
+}
+
+/* ---- the batch ---- */
+
+/* Time does not stand still for who has not spoken yet: nobody has something to catch up from before. */
+static void keep_accounts(mk_engine *e) {
+    double least = -1;
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        const mk_slot *slot = &e->slots[i];
+        if (is_speaking(slot) && !is_fresh(slot) && (least < 0 || slot->served < least)) {
+            least = slot->served;
+        }
+    }
+    e->served = least > e->served ? least : e->served;
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        mk_slot *slot = &e->slots[i];
+        slot->served = slot->served < e->served ? e->served : slot->served;
+    }
+}
+
+void mk_batch_fill(mk_engine *e) {
+    choice c = {.n = 0};
+    int32_t n_prefilling = 0;
     uint64_t prefilling = 0;
     e->batch.n_tokens = 0;
+    e->forecast = (mk_forecast){0};
+    keep_accounts(e);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
         slot->output = -1;
         slot->n_batch = 0;
-        if (slot->job == NULL) {
-            continue;
-        }
-        if (slot->n_tokens - slot->n_done == 1) {
-            batch_add(e, slot, 1);
-            speaking++;
-        } else {
-            prefilling = prefilling == 0 ? slot->job->ask.id : UINT64_MAX;
+        if (is_speaking(slot)) {
+            c.slots[c.n++] = slot;
+        } else if (is_prefilling(slot)) {
+            prefilling = slot->job->ask.id;
+            n_prefilling++;
         }
     }
-    if (prefilling == 0) {
-        atomic_store(&e->alone, 0);
-        return 0;
+    if (c.n > 0) {
+        choose_group(e, &c);
+        e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
-    atomic_store(&e->alone, speaking == 0 && prefilling != UINT64_MAX ? prefilling : 0);
-    budget = slice(e, speaking == 0);
-    /* the prompt that has waited longest goes first: a first word soon beats two half prompts */
-    while (budget > 0 && e->batch.n_tokens < e->batch_room) {
-        mk_slot *next = NULL;
-        int32_t n;
-        for (uint32_t i = 0; i < e->config.slots; i++) {
-            mk_slot *slot = &e->slots[i];
-            if (slot->job != NULL && slot->n_tokens - slot->n_done > 1 && slot->output == -1
-                && (next == NULL || slot->job->submitted < next->job->submitted)) {
-                next = slot;
-            }
-        }
-        if (next == NULL) {
-            break;
-        }
-        n = mk_prefill_left(next);
-        n = n > budget ? budget : n;
-        n = n > e->batch_room - e->batch.n_tokens ? e->batch_room - e->batch.n_tokens : n;
-        batch_add(e, next, n);
-        next->output = next->output == -1 ? -2 : next->output; /* -2: in the batch, without logits */
-        prefilled += n;
-        budget -= n;
+    for (int32_t i = 0; i < c.size; i++) {
+        batch_add(e, c.slots[c.from + i], 1);
+        c.slots[c.from + i]->served += 1 / weight(c.slots[c.from + i]);
     }
-    return prefilled;
+    e->forecast.speaking = c.size;
+    add_prefill(e, c.n > 0, n_prefilling, prefilling);
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        e->slots[i].skipped += e->slots[i].n_batch == 0;
+    }
 }
 
-void mk_learn(mk_engine *e, double seconds, int32_t n) {
-    double sample = seconds / n;
-    e->seconds_per_token = e->seconds_per_token > 0 ? 0.7 * e->seconds_per_token + 0.3 * sample : sample;
+/* ---- what it cost ---- */
+
+void mk_learn(mk_engine *e, double seconds) {
+    const mk_forecast *forecast = &e->forecast;
+    double speaking;
+    e->credit += e->credit < 0.5 ? 0.01 * seconds : 0;
+    if (forecast->prefill == 0 && forecast->speaking_is_one) {
+        if (forecast->exploring) { /* it may have been dearer than was thought */
+            double more = seconds - mk_curve_at(&e->speaking_cost, forecast->speaking);
+            e->credit -= more > 0 ? more : 0;
+        }
+        mk_curve_learn(&e->speaking_cost, forecast->speaking, seconds);
+    } else if (forecast->speaking == 0 && forecast->prefill_is_one) {
+        mk_curve_learn(&e->prefill_cost, forecast->prefill, seconds);
+    } else if (forecast->prefill >= LEAST_SLICE && forecast->prefill_is_one && e->config.unified) {
+        mk_curve_learn(&e->prefill_cost, forecast->prefill + forecast->speaking, seconds);
+    } else if (forecast->prefill >= LEAST_SLICE && forecast->prefill_is_one && forecast->speaking_is_one) {
+        speaking = mk_curve_at(&e->speaking_cost, forecast->speaking);
+        mk_curve_learn(&e->prefill_cost, forecast->prefill, seconds - speaking > 0.3 * seconds ? seconds - speaking : 0.3 * seconds);
+    }
 }

@@ -25,9 +25,12 @@ __all__ = ["Settings", "configure", "default_threads", "parse_bytes"]
 # and while nobody does (a cancel aborts it, so only other prompts wait).
 SLICE_SECONDS = 0.025
 SLICE_SECONDS_ALONE = 0.100
+# What may be spent, idle after the load, on learning what a batch of each size costs.
+CALIBRATE_SECONDS = 1.0
 BATCH = 512
 ALL_LAYERS = 9999
 MAX_BYTES = 1 << 60
+MAX_DRAFT = core.MK_MAX_DRAFT
 # Of events: a host may stay away for some 20,000 tokens before the worker waits for it.
 RING_BYTES = 1 << 18
 
@@ -168,6 +171,7 @@ def prepare(
     config.queue_length = MAX_WAITING
     config.slice_seconds = SLICE_SECONDS
     config.slice_seconds_alone = SLICE_SECONDS_ALONE
+    config.calibrate_seconds = CALIBRATE_SECONDS
     config.log_level = _log_level(log_level)
     config.cache_bytes = settings.cache_bytes()
     _fill_params(config, settings, library, keep)
@@ -193,7 +197,8 @@ def _fill_params(config: Any, settings: Settings, library: Library, keep: list[A
     context.n_ctx = settings.context * settings.slots
     context.n_batch = context.n_ubatch = settings.batch()
     context.n_seq_max = settings.slots
-    context.n_outputs_max = settings.slots
+    context.n_outputs_max = max(settings.slots, MAX_DRAFT + 1)
+    config.unified = context.kv_unified
     context.n_threads = context.n_threads_batch = threads
     core_ffi.memmove(core_ffi.addressof(config, "model_params"), library.ffi.buffer(model_block), 512)
     core_ffi.memmove(core_ffi.addressof(config, "context_params"), library.ffi.buffer(context_block), 512)

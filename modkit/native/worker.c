@@ -17,6 +17,22 @@ static void unlink_waiting(mk_engine *e, mk_job *before, mk_job *job) {
     atomic_fetch_sub(&e->n_waiting, 1);
 }
 
+/* The more important first, among equals the one that came first. */
+static void enlist_waiting(mk_engine *e, mk_job *job) {
+    mk_job **at = &e->waiting;
+    if (e->waiting_last != NULL && e->waiting_last->ask.priority >= job->ask.priority) {
+        at = &e->waiting_last->next; /* as a rule: no need to walk */
+    }
+    while (*at != NULL && (*at)->ask.priority >= job->ask.priority) {
+        at = &(*at)->next;
+    }
+    job->next = *at;
+    *at = job;
+    if (job->next == NULL) {
+        e->waiting_last = job;
+    }
+}
+
 static void cancel(mk_engine *e, uint64_t id) {
     mk_job *before = NULL;
     for (mk_job *job = e->waiting; job != NULL; before = job, job = job->next) {
@@ -57,12 +73,7 @@ static void take_commands(mk_engine *e) {
                 mk_embed_add(e, command.job);
                 break;
             }
-            if (e->waiting_last == NULL) {
-                e->waiting = command.job;
-            } else {
-                e->waiting_last->next = command.job;
-            }
-            e->waiting_last = command.job;
+            enlist_waiting(e, command.job);
             break;
         case MK_COMMAND_CANCEL:
             cancel(e, command.id);
@@ -105,6 +116,7 @@ static void begin(mk_engine *e, mk_job *job) {
     slot->n_generated = 0;
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
+    mk_schedule_begin(e, slot);
     slot->sampler = mk_sampler_new(e, &job->ask);
     if (slot->sampler == NULL || mk_text_room(&slot->text, 64) == NULL) {
         mk_slot_fail(e, slot, MK_CODE_MEMORY, "no memory for the sampler");
@@ -162,22 +174,27 @@ static void decode_failed(mk_engine *e, int32_t result) {
 }
 
 static void step(mk_engine *e) {
-    int32_t prefilled = mk_batch_fill(e), result;
-    double begun = mk_now();
+    int32_t result;
+    bool copied;
+    double begun;
+    mk_batch_fill(e);
     if (atomic_load(&e->alone) != 0 && !mk_queue_is_empty(e)) {
         return; /* a cancel that came before `alone` was set did not know that it may abort this decode */
     }
     e->last_error[0] = '\0'; /* an older complaint does not explain this decode */
     mk_library_enter(e);
+    begun = mk_clock(e);
     result = e->table.llama_decode(e->context, e->batch);
+    e->table.llama_synchronize(e->context); /* a GPU is only asked by then: nothing is gained by not waiting */
+    copied = e->copying;
     e->copying = e->copying && result != 0 && result != 2;
     if (result != 0) {
         decode_failed(e, result);
         mk_library_leave(e);
         return;
     }
-    if (prefilled > 0) {
-        mk_learn(e, mk_now() - begun, e->batch.n_tokens);
+    if (!copied) { /* the time of a copy is none of the batch's */
+        mk_learn(e, mk_clock(e) - begun);
     }
     mk_count(&e->shared.decoded, (uint64_t) e->batch.n_tokens);
     mk_count(&e->shared.steps, 1);
@@ -234,6 +251,8 @@ void mk_worker_loop(mk_engine *e) {
         }
         if (may_step(e)) {
             step(e);
+        } else if (!atomic_load(&e->paused) && mk_calibrate(e)) {
+            continue;
         } else if (idle(e)) {
             mk_sleep(e, idle);
         }

@@ -13,6 +13,7 @@ from modkit.errors import EngineError, OptionError, QueueFull
 from modkit.native._core import ffi
 from modkit.native._core import lib as core
 from modkit.native.plan import Plan, Share
+from modkit.native.sampling import PRIORITIES
 
 if TYPE_CHECKING:
     from modkit.native.library import Library
@@ -248,6 +249,7 @@ class Worker:
         request.top_k, request.seed = options.top_k, options.drawn_seed()
         request.repeat_penalty = options.repeat_penalty
         request.frequency_penalty, request.presence_penalty = options.frequency_penalty, options.presence_penalty
+        request.priority = PRIORITIES.index(options.priority)
         request.repeat_last_n = options.repeat_last_n
         self._push(request)
 

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
     *("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
-    *("fit", "tune"),
+    *("fit", "tune", "curve", "calibrate"),
 )
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
@@ -36,6 +36,7 @@ PROGRAMS = {
     "embed": ("plain", "address+undefined", "thread"),
     "stress": ("plain", "address+undefined", "thread"),
     "cache": ("plain", "address+undefined", "thread"),
+    "schedule": ("plain", "address+undefined", "thread"),
     # one thread only: nothing that the thread sanitizer could see
     "gguf": ("plain", "address+undefined"),
     "text": ("plain", "address+undefined"),

@@ -11,6 +11,9 @@ static const fake_options_t usual = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .l
 fake_options_t fake_options = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .add_bos = true};
 fake_control fake;
 char fake_chain[128];
+const double *_Atomic fake_prices;
+void (*_Atomic fake_witness)(const mk_batch *batch, double begun, double ended);
+static _Atomic double virtual_now = 1;
 
 static _Atomic(void (*)(const char *)) on_abort;
 static _Atomic(void (*)(int, const char *, void *)) on_log;
@@ -33,6 +36,7 @@ typedef struct context {
     int32_t room;            /* tokens a sequence can hold */
     sequence *sequences;
     int32_t *outputs;        /* by index in the last batch: the sequence with logits there, or -1 */
+    int32_t *known;          /* and how many of its tokens these logits have seen */
     int32_t n_outputs;
     bool copying;            /* a copy between sequences waits for the next decode */
     float (*rows)[FAKE_DIMENSIONS]; /* of a context for embeddings: by sequence, or by token */
@@ -58,6 +62,7 @@ void fake_reset(void) {
     atomic_store(&fake.assertion, 0);
     atomic_store(&fake.assertion_in_load, 0);
     atomic_store(&fake.decodes, 0);
+    atomic_store(&fake.decoded, 0);
     atomic_store(&fake.aborted, 0);
     atomic_store(&fake.most_sequences, 0);
     atomic_store(&fake.gpu_layers, 0);
@@ -67,6 +72,8 @@ void fake_reset(void) {
     atomic_store(&fake.saved, 0);
     atomic_store(&fake.restored, 0);
     atomic_store(&fake.refuse_state, 0);
+    atomic_store(&fake_prices, NULL);
+    atomic_store(&fake_witness, NULL);
 }
 
 /* ---- time ---- */
@@ -89,6 +96,49 @@ static bool work(int us, bool (*stop)(void *), void *data) {
         }
         rest(left < 100e-6 ? left : 100e-6);
     }
+}
+
+double fake_clock(void) {
+    return atomic_load(&virtual_now);
+}
+
+double fake_price(int n) {
+    const double *prices = atomic_load(&fake_prices);
+    return n <= 64 ? prices[n] : prices[64] * n / 64;
+}
+
+/* The price of a batch as llama.cpp computes it: with a cache for each sequence, it takes neighbours (each
+ * sequence's number is one more than the last's) with as many tokens of each as all of them have, again and
+ * again until nothing is left. */
+static double price(const mk_batch *b, bool unified) {
+    int32_t left[64] = {0}, order[64], n = 0, total = 0;
+    double seconds = 0;
+    if (unified) {
+        return fake_price(b->n_tokens);
+    }
+    for (int32_t i = 0; i < b->n_tokens; i++) {
+        if (left[b->seq_id[i][0]]++ == 0) {
+            order[n++] = b->seq_id[i][0];
+        }
+    }
+    while (total < b->n_tokens) {
+        int32_t last = -1, least = INT32_MAX, members = 0;
+        bool in[64] = {false};
+        for (int32_t i = 0; i < n; i++) {
+            if (left[order[i]] > 0 && (last < 0 || order[i] == last + 1)) {
+                last = order[i];
+                in[i] = true;
+                members++;
+                least = left[last] < least ? left[last] : least;
+            }
+        }
+        for (int32_t i = 0; i < n; i++) {
+            left[order[i]] -= in[i] ? least : 0;
+        }
+        total += members * least;
+        seconds += fake_price(members * least);
+    }
+    return seconds;
 }
 
 /* ---- failures ---- */
@@ -405,7 +455,8 @@ static void *init_from_model(void *m, mk_blob blob) {
     }
     c->sequences = calloc(c->params.n_seq_max, sizeof *c->sequences);
     c->outputs = calloc(c->params.n_batch, sizeof *c->outputs);
-    CHECK(c->sequences != NULL && c->outputs != NULL);
+    c->known = calloc(c->params.n_batch, sizeof *c->known);
+    CHECK(c->sequences != NULL && c->outputs != NULL && c->known != NULL);
     for (uint32_t i = 0; i < c->params.n_seq_max; i++) {
         c->sequences[i].tokens = malloc((size_t) c->room * sizeof(int32_t));
         CHECK(c->sequences[i].tokens != NULL);
@@ -423,6 +474,7 @@ static void context_free(void *context_) {
     free(c->sequences);
     free(c->outputs);
     free(c->rows);
+    free(c->known);
     free(c);
     atomic_fetch_sub(&fake.contexts, 1);
 }
@@ -589,12 +641,12 @@ static void check_batch(context *c, const mk_batch *b) {
     c->n_outputs = b->n_tokens;
     for (int32_t i = 0; i < b->n_tokens; i++) {
         int32_t seq = b->seq_id[i][0];
-        bool first = i == 0 || b->seq_id[i - 1][0] != seq, last = i + 1 == b->n_tokens || b->seq_id[i + 1][0] != seq;
+        bool first = i == 0 || b->seq_id[i - 1][0] != seq;
         CHECK(b->n_seq_id[i] == 1 && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
         CHECK(b->token[i] >= 0 && b->token[i] < c->model->options.n_vocab);
         CHECK(b->pos[i] < c->room);
         CHECK(b->pos[i] == (first ? c->sequences[seq].n : b->pos[i - 1] + 1));
-        CHECK(c->params.embeddings ? b->logits[i] : !b->logits[i] || last);
+        CHECK(first || b->logits[i] || !b->logits[i - 1]); /* logits are asked for at the end, of one token or of drafted ones */
         for (int32_t k = 0; first && k < i; k++) {
             CHECK(b->seq_id[k][0] != seq); /* a sequence's tokens lie together */
         }
@@ -629,12 +681,20 @@ static int32_t decode(void *context_, mk_batch b) {
         }
     }
     atomic_fetch_sub(&fake.decoding, b.n_tokens);
+    if (result == 0 && atomic_load(&fake_prices) != NULL) {
+        double begun = fake_clock(), ended = begun + price(&b, c->model->options.unified);
+        atomic_store(&virtual_now, ended);
+        if (atomic_load(&fake_witness) != NULL) {
+            atomic_load(&fake_witness)(&b, begun, ended);
+        }
+    }
     if (result != 0) {
         kept = result == 2 || result < -1 ? b.n_tokens / 2 : 0; /* the others leave the cache as it was */
         complain(4, result == 2 ? "" : "the cache is in a bad mood");
     }
     for (int32_t i = 0; i < b.n_tokens; i++) {
         c->outputs[i] = result == 0 && b.logits[i] ? b.seq_id[i][0] : -1;
+        c->known[i] = b.pos[i] + 1;
     }
     for (int32_t i = 0; result == 0 && c->rows != NULL && i < b.n_tokens; i++) {
         int32_t row = c->params.pooling == 0 ? i : b.seq_id[i][0];
@@ -647,6 +707,7 @@ static int32_t decode(void *context_, mk_batch b) {
         sequence *s = &c->sequences[b.seq_id[i][0]];
         s->tokens[s->n++] = b.token[i];
     }
+    atomic_fetch_add(&fake.decoded, result == 0);
     return result;
 }
 
@@ -682,6 +743,7 @@ static bool yes(const void *v) {
     (void) v;
     return true;
 }
+
 
 /* ---- sampling ---- */
 
@@ -756,14 +818,16 @@ static void *penalties(int32_t n, int32_t last, float repeat, float frequency, f
 static int32_t sample(void *chain, void *context_, int32_t index) {
     context *c = context_;
     const sequence *s;
-    int32_t go, say, k;
+    int32_t go, say, k, n;
     CHECK(chain != NULL && pthread_equal(c->owner, pthread_self()));
     CHECK(index >= 0 && index < c->n_outputs && c->outputs[index] >= 0); /* there are logits, of a decode that went well */
     s = &c->sequences[c->outputs[index]];
-    for (go = s->n - 1; go >= 0 && s->tokens[go] != FAKE_GO && s->tokens[go] != FAKE_ECHO; go--) {
+    n = c->known[index];
+    CHECK(n <= s->n); /* nothing of what these logits have seen was dropped since */
+    for (go = n - 1; go >= 0 && s->tokens[go] != FAKE_GO && s->tokens[go] != FAKE_ECHO; go--) {
     }
     CHECK(go >= 0); /* a prompt without a script, or logits asked for in its middle */
-    k = s->n - 1 - go;
+    k = n - 1 - go;
     if (s->tokens[go] == FAKE_ECHO) {
         return k < go ? s->tokens[k] : FAKE_EOT;
     }

@@ -47,6 +47,7 @@ typedef struct fake_options_t {
     bool note_chain; /* keep fake_chain; for a single engine */
     const char *chat_template;
     const char *complaint; /* logged at level error by a load that fails */
+    bool unified;   /* the sequences share a cache: a batch is one graph; else it is cut as llama.cpp cuts it */
 } fake_options_t;
 extern fake_options_t fake_options;
 void fake_reset(void); /* options and controls as they were at the start */
@@ -64,6 +65,7 @@ typedef struct fake_control {
     _Atomic int decoding, tokenising; /* tokens in decodes under way; calls under way */
     _Atomic int loading, gathered;
     _Atomic int decodes, aborted, most_sequences;
+    _Atomic int decoded; /* decodes that are over and went well */
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
     _Atomic int copied;          /* sequences, ever */
@@ -74,6 +76,14 @@ typedef struct fake_control {
     _Atomic int refuse_state;    /* the next state is refused */
 } fake_control;
 extern fake_control fake;
+
+/* A scripted price: decodes then cost no time, but move fake_clock(). Seconds by the tokens that are computed
+ * together, 1 to 64; larger batches cost in proportion. NULL: none. Set it while nothing is decoded. */
+extern const double *_Atomic fake_prices;
+double fake_price(int n);
+double fake_clock(void);
+/* Called on the worker's thread after each decode that went well, with fake_clock() before and after it. */
+extern void (*_Atomic fake_witness)(const mk_batch *batch, double begun, double ended);
 
 /* The samplers of the chain made last, by name; read it after the request's MK_STARTED. */
 extern char fake_chain[128];

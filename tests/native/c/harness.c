@@ -477,6 +477,7 @@ int host_try(host *h, const ask *a) {
     request.min_p = a->min_p;
     request.repeat_penalty = a->repeat_penalty;
     request.repeat_last_n = 64;
+    request.priority = a->priority;
     if (h->n_streams == h->room) {
         h->room = h->room * 2 + 16;
         h->streams = realloc(h->streams, h->room * sizeof *h->streams);

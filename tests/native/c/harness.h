@@ -42,7 +42,7 @@ typedef struct ask {
     mk_segment segments[8]; /* instead of `tokens` when there are any */
     int n_segments;
     const char *stops[4];
-    int n_stops, max_tokens;
+    int n_stops, max_tokens, priority;
     bool trim_start, add_bos, keep;
     int pin; /* tokens; -1: up to the first turn */
     float temperature, top_p, min_p, repeat_penalty;

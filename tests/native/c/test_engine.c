@@ -606,6 +606,7 @@ static void no_wake_up_is_lost(void) {
 static void a_failed_decode_ends_its_streams_and_the_engine_goes_on(void) {
     static const int codes[] = {1, -1, -3, 2}; /* 2 means "aborted", but nobody asked for that */
     mk_config config = usual_config();
+    config.unified = true; /* so that the two are in one batch wherever their slots lie */
     host_open_ready(&h, &config);
     for (int i = 0; i < 4; i++) {
         char expected[16];

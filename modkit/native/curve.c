@@ -1,0 +1,63 @@
+#include "curve.h"
+
+static const int32_t sizes[MK_KNOTS] = {
+    1,   2,   3,   4,   5,   6,   7,   8,   9,    10,   11,   12,   13,   14,   15,   16,   20,  24,
+    28,  32,  40,  48,  56,  64,  80,  96,  112,  128,  160,  192,  224,  256,  320,  384,  448, 512,
+    640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192,
+};
+
+/* The knot nearest to n. */
+static int32_t knot(int32_t n) {
+    int32_t i = n <= 16 ? n - 1 : 15;
+    while (i + 1 < MK_KNOTS && sizes[i] < n) {
+        i++;
+    }
+    return i > 15 && sizes[i] - n > n - sizes[i - 1] ? i - 1 : i;
+}
+
+double mk_curve_at(const mk_curve *c, int32_t n) {
+    int32_t below = -1, above = -1;
+    for (int32_t i = 0; i < MK_KNOTS; i++) {
+        if (c->seconds[i] > 0 && sizes[i] <= n) {
+            below = i;
+        } else if (c->seconds[i] > 0) {
+            above = i;
+            break;
+        }
+    }
+    if (below < 0) { /* fewer tokens than ever: between "as dear" and "as dear a token" */
+        return above < 0 ? 0 : c->seconds[above] * (1 + (double) n / sizes[above]) / 2;
+    }
+    if (above < 0) { /* more tokens than ever: a little cheaper by the token, so that it is tried */
+        return c->seconds[below] * (0.15 + 0.85 * n / sizes[below]);
+    }
+    return c->seconds[below]
+           + (c->seconds[above] - c->seconds[below]) * (n - sizes[below]) / (sizes[above] - sizes[below]);
+}
+
+bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within) {
+    int32_t i = knot(n);
+    return c->seconds[i] > 0 && c->decodes - c->seen[i] < within;
+}
+
+/* Whatever else the machine does makes a decode slower, never faster: so a fast sample counts more than a
+ * slow one. Half of what a size's estimate moved by is taken over by all others: a machine that has become
+ * busy, or a conversation that has become long, makes all of them dearer. */
+void mk_curve_learn(mk_curve *c, int32_t n, double seconds) {
+    int32_t at = knot(n < 1 ? 1 : n);
+    double sample = n < 1 ? 0 : seconds * sizes[at] / n, old = c->seconds[at], moved;
+    if (!(sample > 0)) {
+        return;
+    }
+    c->seen[at] = ++c->decodes;
+    if (old <= 0) {
+        c->seconds[at] = sample;
+        return;
+    }
+    sample = sample > 4 * old ? 4 * old : sample;
+    c->seconds[at] += (sample - old) * (sample < old ? 0.7 : 0.1);
+    moved = 0.5 + 0.5 * c->seconds[at] / old;
+    for (int32_t i = 0; i < MK_KNOTS; i++) {
+        c->seconds[i] *= i == at ? 1 : moved;
+    }
+}

@@ -1,0 +1,27 @@
+/* What a decode of n tokens costs, learned from every decode: a table of seconds by batch size.
+ *
+ * On a CPU it is far from a line: with some quantisations two tokens cost four times what one costs, with
+ * others four cost little more than two. So sizes up to 16 are kept one by one, larger ones by knots, and
+ * what was never seen is estimated from its neighbours. The worker's own; no allocation, no lock.
+ */
+#ifndef MK_CURVE_H
+#define MK_CURVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MK_KNOTS = 52 };
+
+typedef struct mk_curve {
+    double seconds[MK_KNOTS]; /* of a decode of that size; 0: never seen */
+    uint32_t seen[MK_KNOTS];  /* mk_curve.decodes when it was last measured */
+    uint32_t decodes;
+} mk_curve;
+
+/* Seconds of a decode of n tokens; 0 while nothing is known at all. */
+double mk_curve_at(const mk_curve *c, int32_t n);
+/* True when a decode of about n tokens was measured, less than `within` measured decodes ago. */
+bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within);
+void mk_curve_learn(mk_curve *c, int32_t n, double seconds);
+
+#endif

@@ -1,0 +1,457 @@
+/* Who speaks when: decodes cost what a script says, on a clock that only they move, so that what is promised of
+ * throughput, fairness, priorities and first words is counted, not measured. */
+#include "harness.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Milliseconds by tokens in a decode, as measured on one core: two quantisations, two builds, and a GPU. */
+static const double q8_0[] = {0, 9.9, 37.7, 43.3, 48.4, 60.7, 65.3, 62.9, 60.5, 64, 68, 72, 76, 80, 83, 86, 90.1};
+static const double q4_0[] = {0, 6.7, 13.3, 19.3, 14.6, 21.3, 28.3, 28.3, 28.3, 31, 33, 35, 37, 39, 41, 43, 46};
+static const double f16[] = {0, 15.8, 30.2, 29.3, 31.9, 34.5, 36.6, 45, 54, 56, 58, 60, 62, 64, 66, 68, 69.7};
+static const double xq4_0[] = {0, 8.1, 15.9, 23.2, 24.4, 32.2, 40.3, 44, 48.6, 53, 57, 62, 66, 71, 76, 80, 85};
+static const double gpu[] = {0, 10, 10, 10.1, 10.1, 10.2, 10.2, 10.3, 10.3, 10.4, 10.4, 10.5, 10.5, 10.6, 10.6, 10.7, 10.7};
+static const double *const tables[] = {q8_0, q4_0, f16, xq4_0, gpu};
+enum { TABLES = sizeof tables / sizeof *tables, MOST = 1 << 18 };
+
+/* The price list in use, up to 64 tokens, in seconds. */
+static void price_as(double *out, const double *milliseconds) {
+    out[0] = 0;
+    for (int n = 1; n <= 64; n++) {
+        out[n] = 1e-3 * (n <= 16 ? milliseconds[n] : milliseconds[16] * n / 16);
+    }
+}
+
+/* What the fake saw: each token with logits, by sequence and time; each decode, by number. Written by the
+ * worker, read when it is closed or asleep. */
+typedef struct seen {
+    double at;
+    int seq, decode;
+    bool alone; /* no prefill beside it */
+} seen;
+static seen history[MOST];
+static _Atomic int n_history;
+static _Atomic int n_decodes;
+static int in_decode[MOST][64]; /* tokens of each sequence */
+
+static void witness(const mk_batch *b, double begun, double ended) {
+    int n = atomic_load(&n_history), prefill = 0;
+    (void) begun;
+    CHECK(n_decodes < MOST && n + b->n_tokens < MOST);
+    memset(in_decode[n_decodes], 0, sizeof in_decode[0]);
+    for (int i = 0; i < b->n_tokens; i++) {
+        in_decode[n_decodes][b->seq_id[i][0]]++;
+        prefill += !b->logits[i];
+    }
+    for (int i = 0; i < b->n_tokens; i++) {
+        if (b->logits[i]) {
+            history[n++] = (seen){ended, b->seq_id[i][0], n_decodes, prefill == 0};
+        }
+    }
+    n_decodes++;
+    atomic_store(&n_history, n);
+}
+
+static host h;
+static double prices[65];
+
+/* How many decodes the calibration of so many slots takes. */
+static int calibration(uint32_t slots) {
+    return slots <= 16 ? 21 : slots < 64 ? 24 : 26;
+}
+
+static void open_priced(const double *milliseconds, uint32_t slots, bool unified) {
+    mk_config config = usual_config();
+    price_as(prices, milliseconds);
+    atomic_store(&fake_prices, prices);
+    fake_options.unified = config.unified = unified;
+    config.slots = slots;
+    config.context = 2048;
+    config.clock = fake_clock;
+    config.calibrate_seconds = 1000;
+    config.slice_seconds = 0.025;
+    config.ring_bytes = 1 << 20;
+    atomic_store(&fake.decoded, 0);
+    n_decodes = 0;
+    atomic_store(&n_history, 0);
+    atomic_store(&fake_witness, witness);
+    host_open_ready(&h, &config);
+    until(&fake.decoded, calibration(slots));
+    mk_engine_pause(h.engine, true);
+    n_decodes = 0;
+    atomic_store(&n_history, 0);
+}
+
+static bool try_for(int tokens, int priority) {
+    ask *a = ask_new();
+    ask_filler(a, tokens, (int) h.n_streams % 5);
+    ask_tokens(a, (int32_t[]){FAKE_ECHO}, 1); /* the reply is the prompt */
+    a->priority = priority;
+    return host_try(&h, a) == 0;
+}
+
+static uint64_t ask_for(int tokens, int priority) {
+    CHECK(try_for(tokens, priority));
+    return h.n_streams;
+}
+
+/* From the moment when all n sequences have spoken to the one when the first stops for good. */
+static void span(int n, int *first, int *last) {
+    int count[64] = {0}, total[64] = {0}, begun = 0;
+    *first = *last = -1;
+    for (int i = 0; i < atomic_load(&n_history); i++) {
+        total[history[i].seq]++;
+    }
+    for (int i = 0; i < atomic_load(&n_history) && *last < 0; i++) {
+        int seq = history[i].seq;
+        begun += ++count[seq] == 1;
+        *first = begun == n && *first < 0 ? i : *first;
+        *last = count[seq] == total[seq] ? i : *last;
+    }
+    CHECK(*first >= 0 && *last > *first);
+}
+
+static double rate_together(int n) {
+    int first, last;
+    span(n, &first, &last);
+    return (last - first) / (history[last].at - history[first].at);
+}
+
+/* The least share of its due that any stream got in any second. */
+static double least_share(int n, const double *weights) {
+    int first, last, from;
+    double least = 1e9, all = 0;
+    span(n, &first, &last);
+    for (int i = 0; i < n; i++) {
+        all += weights[i];
+    }
+    from = first;
+    for (int to = first; to <= last; to++) {
+        int count[64] = {0};
+        if (history[to].at - history[from].at < 1) {
+            continue;
+        }
+        for (int i = from; i < to; i++) {
+            count[history[i].seq]++;
+        }
+        for (int seq = 0; seq < n; seq++) {
+            double share = count[seq] / ((to - from) * weights[seq] / all);
+            least = share < least ? share : least;
+        }
+        from += (to - from) / 8 + 1;
+    }
+    return least;
+}
+
+static const double equal[64] = {
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+};
+
+static void n_speak_together(int n, int tokens) {
+    for (int i = 0; i < n; i++) {
+        ask_for(tokens, MK_NEAR);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    for (int i = 1; i <= n; i++) {
+        CHECK(host_heard(&h, (uint64_t) i)->finish == MK_FINISH_STOP && host_heard(&h, (uint64_t) i)->tokens == tokens);
+    }
+}
+
+/* The most tokens a second that any way to cut n speakers into groups, over and over, gives. */
+static double best_rate(int n) {
+    double best = 0;
+    for (int size = 1; size <= n; size++) {
+        best = size / prices[size] > best ? size / prices[size] : best;
+    }
+    return best;
+}
+
+static void the_group_that_costs_least_by_the_token_speaks(void) {
+    static const int casts[] = {2, 3, 4, 6, 8, 16};
+    for (int t = 0; t < TABLES; t++) {
+        for (int i = 0; i < (int) (sizeof casts / sizeof *casts); i++) {
+            for (int unified = 0; unified < 2; unified++) {
+                int n = casts[i];
+                double rate;
+                open_priced(tables[t], (uint32_t) n, unified);
+                n_speak_together(n, 250);
+                rate = rate_together(n);
+                CHECK(rate > 0.97 / prices[1]);         /* as fast as one after another */
+                CHECK(rate > 0.97 * n / prices[n]);     /* and as all together, as servers do it */
+                CHECK(rate > (unified ? 0.97 : 0.88) * best_rate(n)); /* without a shared cache, groups of neighbours */
+                CHECK(least_share(n, equal) > 0.5);
+                host_close(&h);
+            }
+        }
+    }
+}
+
+/* Prices that nobody would think of. */
+static void fair_and_fast_whatever_the_prices(void) {
+    uint64_t seed = 20261121;
+    for (int round = 0; round < 60; round++) {
+        double odd[17] = {0};
+        int n = 2 + (int) random_below(&seed, 12);
+        for (int i = 1; i <= 16; i++) {
+            odd[i] = 2 + random_below(&seed, 100) + (double) i * random_below(&seed, 12);
+        }
+        open_priced(odd, (uint32_t) n, round % 2 == 1);
+        n_speak_together(n, 200);
+        CHECK(rate_together(n) > 0.94 / prices[1] && rate_together(n) > 0.94 * n / prices[n]);
+        CHECK(least_share(n, equal) > 0.5);
+        host_close(&h);
+    }
+}
+
+/* The machine turns out other than at the load: the choice follows. */
+static void prices_that_change_are_learned_anew(void) {
+    for (int way = 0; way < 2; way++) {
+        static double later[65];
+        int n = 4, half;
+        double begun;
+        open_priced(way ? q8_0 : q4_0, 4, false);
+        price_as(later, way ? q4_0 : q8_0);
+        for (int i = 0; i < n; i++) {
+            ask_for(900, MK_NEAR);
+        }
+        atomic_store(&fake_prices, later);
+        mk_engine_pause(h.engine, false);
+        host_until_all_ended(&h);
+        half = atomic_load(&n_history) / 4 * 3; /* by then */
+        begun = history[half].at;
+        for (int i = 1; i <= 64; i++) {
+            prices[i] = later[i];
+        }
+        CHECK((3500 - half) / (history[3500].at - begun) > 0.9 * best_rate(4));
+        host_close(&h);
+    }
+}
+
+static void priorities_are_shares_where_time_is_short(void) {
+    double line[17], share[8] = {4, 2, 2, 1, 1, 1, 1, 1}; /* the more important begin first, so they get the first slots */
+    int first, last, count[8] = {0};
+    for (int i = 0; i <= 16; i++) {
+        line[i] = 10 * i; /* a group costs what its members cost in turn: nothing is to be had for nothing */
+    }
+    open_priced(line, 8, false);
+    for (int i = 0; i < 8; i++) {
+        ask_for(400, share[i] == 4 ? MK_PLAYER : share[i] == 2 ? MK_NEAR : MK_AMBIENT);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    span(8, &first, &last);
+    for (int i = first; i < last; i++) {
+        count[history[i].seq]++;
+    }
+    for (int i = 0; i < 8; i++) {
+        double got = (double) count[i] / (last - first) * 13 / share[i];
+        CHECK(got > 0.85 && got < 1.2);
+    }
+    CHECK(least_share(8, share) > 0.5);
+    host_close(&h);
+    /* and where a larger batch costs nothing, nobody is held back */
+    open_priced(gpu, 8, false);
+    for (int i = 0; i < 8; i++) {
+        ask_for(300, share[i] == 4 ? MK_PLAYER : share[i] == 2 ? MK_NEAR : MK_AMBIENT);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    CHECK(rate_together(8) > 0.95 * best_rate(8));
+    host_close(&h);
+}
+
+static void the_player_does_not_queue_behind_the_crowd(void) {
+    uint64_t player;
+    open_priced(q4_0, 2, false);
+    atomic_store(&fake.decode_us, 1000); /* so that the crowd is not through before the player asks */
+    for (int i = 0; i < 10; i++) {
+        ask_for(40, MK_AMBIENT);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_heard(&h, 1, 1);
+    mk_engine_pause(h.engine, true);
+    player = ask_for(10, MK_PLAYER);
+    mk_engine_pause(h.engine, false);
+    host_until_ended(&h, player);
+    CHECK(h.n_ended < 6);
+    host_until_all_ended(&h);
+    host_close(&h);
+}
+
+/* A request whose prompt is what was read before, so that only its last token is left to read. */
+static void ask_again(int tokens, int kind, int words) {
+    ask *a = ask_new();
+    ask_filler(a, tokens, kind);
+    ask_tokens(a, (int32_t[]){FAKE_ECHO}, 1);
+    a->max_tokens = words;
+    host_submit(&h, a);
+}
+
+/* Eight speak, then others begin. `old` are the sequences that spoke shortly before decode number `mark`. */
+static int eight_speak_and_others_begin(int newcomers, int tokens, bool known, bool *old) {
+    int mark;
+    for (int i = 0; known && i < newcomers; i++) {
+        ask_again(tokens + i, 50 + i, 1);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    atomic_store(&fake.decode_us, 50); /* so that they are not through before the others ask */
+    for (int i = 0; i < 8; i++) {
+        ask_for(600, MK_NEAR);
+    }
+    for (uint64_t id = h.n_streams; id + 8 > h.n_streams; id--) {
+        host_until_heard(&h, id, 20);
+    }
+    mk_engine_pause(h.engine, true);
+    mark = atomic_load(&n_decodes); /* this one may be under way */
+    for (int i = 0; i < newcomers; i++) {
+        ask_again(tokens + i, 50 + i, 3);
+    }
+    atomic_store(&fake.decode_us, 0);
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    for (int i = 1; i <= 40; i++) {
+        for (int seq = 0; seq < 64; seq++) {
+            old[seq] = old[seq] || in_decode[mark - i][seq] > 0;
+        }
+    }
+    return mark;
+}
+
+/* From the moment it asks, two decodes at most go by without it: the one under way, and one more. */
+static void a_first_word_waits_for_two_decodes_of_others_at_most(void) {
+    static const struct {
+        int newcomers, tokens;
+        bool known;
+    } kinds[] = {{1, 5, false}, {1, 400, false}, {1, 60, true}, {8, 30, true}, {3, 20, false}};
+    for (int i = 0; i < TABLES * (int) (sizeof kinds / sizeof *kinds); i++) {
+        int kind = i / TABLES, mark, found = 0;
+        bool old[64] = {false};
+        open_priced(tables[i % TABLES], 16, i % 2 == 1);
+        mark = eight_speak_and_others_begin(kinds[kind].newcomers, kinds[kind].tokens, kinds[kind].known, old);
+        for (int seq = 0; seq < 16; seq++) {
+            int missed = 0, first = -1;
+            for (int k = 0; k < n_history && first < 0; k++) {
+                first = history[k].seq == seq && history[k].decode >= mark && !old[seq] ? history[k].decode : -1;
+            }
+            for (int d = mark; d <= first; d++) {
+                missed += in_decode[d][seq] == 0;
+            }
+            CHECK(missed <= 2);
+            found += first >= 0;
+        }
+        CHECK(found == kinds[kind].newcomers);
+        host_close(&h);
+    }
+}
+
+/* Decodes with prefill beside speakers keep to the slice, or to what the curve says is worth more. */
+static void prefill_keeps_to_its_slice(void) {
+    double line[17];
+    for (int i = 0; i <= 16; i++) {
+        line[i] = 0.5 * i;
+    }
+    for (int unified = 0; unified < 2; unified++) {
+        bool old[64] = {false};
+        int mark, most = 0;
+        open_priced(line, 16, unified);
+        mark = eight_speak_and_others_begin(1, 900, false, old);
+        for (int d = mark; d < n_decodes; d++) {
+            for (int seq = 0; seq < 16; seq++) {
+                most = !old[seq] && in_decode[d][seq] > most ? in_decode[d][seq] : most;
+            }
+        }
+        CHECK(most >= 30 && most <= 55); /* 25 ms at half a millisecond each, some of it for the speakers */
+        host_close(&h);
+    }
+}
+
+static void a_request_ends_the_calibration(void) {
+    mk_config config = usual_config();
+    double asked;
+    config.calibrate_seconds = 1e9;
+    atomic_store(&fake.decode_us, AGES * 1000000);
+    host_open_ready(&h, &config);
+    until(&fake.decoding, 1);
+    asked = now();
+    ask_for(10, MK_NEAR);
+    until(&fake.aborted, 1);
+    atomic_store(&fake.decode_us, 0); /* the reply's own decode may have begun already: an age, but for the cancel */
+    PROMPT(asked);
+    mk_engine_cancel(h.engine, 1);
+    host_until_all_ended(&h);
+    PROMPT(asked);
+    ask_for(10, MK_NEAR);
+    host_until_all_ended(&h);
+    CHECK(host_heard(&h, 2)->finish == MK_FINISH_STOP);
+    host_close(&h);
+}
+
+/* 64 slots, prices that change, all priorities, cancels at any moment: a hundred thousand decodes. */
+static void a_hundred_thousand_steps(void) {
+    static const struct {
+        int slots, steps;
+        bool unified;
+    } rounds[] = {{64, 10000, true}, {12, 50000, false}, {24, 40000, true}};
+    static double lists[TABLES][65];
+    uint64_t seed = 20261122;
+    int steps = 0;
+    for (int t = 0; t < TABLES; t++) {
+        price_as(lists[t], tables[t]);
+    }
+    for (int round = 0; round < 3; round++) {
+        mk_config config = usual_config();
+        atomic_store(&fake_prices, lists[round]);
+        fake_options.unified = config.unified = rounds[round].unified;
+        config.slots = (uint32_t) rounds[round].slots;
+        config.context = 256;
+        config.clock = fake_clock;
+        config.calibrate_seconds = 0.5;
+        config.slice_seconds = 0.025;
+        config.ring_bytes = 1 << 20;
+        config.queue_length = 128;
+        atomic_store(&fake.decoded, 0);
+        host_open_ready(&h, &config);
+        while (atomic_load(&fake.decoded) < rounds[round].steps) {
+            uint32_t dice = random_below(&seed, 100);
+            if (h.n_streams - h.n_ended < 90 && dice < 50) {
+                try_for(1 + (int) random_below(&seed, random_below(&seed, 8) == 0 ? 240 : 60), (int) random_below(&seed, 3));
+            } else if (dice < 60) {
+                mk_engine_cancel(h.engine, h.n_streams - random_below(&seed, h.n_streams < 90 ? (uint32_t) h.n_streams + 1 : 90));
+            } else if (dice < 62) {
+                mk_engine_pause(h.engine, random_below(&seed, 4) == 0);
+            } else if (dice == 62) {
+                atomic_store(&fake_prices, lists[random_below(&seed, TABLES)]);
+            } else {
+                mk_engine_pause(h.engine, false);
+                host_drain(&h);
+            }
+        }
+        steps += atomic_load(&fake.decoded);
+        mk_engine_pause(h.engine, false);
+        host_until_all_ended(&h);
+        for (uint64_t id = 1; id <= h.n_streams; id++) {
+            const heard *s = host_heard(&h, id);
+            CHECK(s->ended == 1 && s->finish >= 0);
+            CHECK(s->finish != MK_FINISH_STOP || s->tokens == s->prompt - 1);
+        }
+        host_close(&h);
+    }
+    CHECK(steps >= 100000);
+}
+
+int main(int argc, char **argv) {
+    harness_begin(argc, argv, 300);
+    RUN(the_group_that_costs_least_by_the_token_speaks);
+    RUN(fair_and_fast_whatever_the_prices);
+    RUN(prices_that_change_are_learned_anew);
+    RUN(priorities_are_shares_where_time_is_short);
+    RUN(the_player_does_not_queue_behind_the_crowd);
+    RUN(a_first_word_waits_for_two_decodes_of_others_at_most);
+    RUN(prefill_keeps_to_its_slice);
+    RUN(a_request_ends_the_calibration);
+    RUN(a_hundred_thousand_steps);
+    return 0;
+}
