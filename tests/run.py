@@ -1,4 +1,4 @@
-"""Runs the suite the way `make test` and CI do: finds the second llama.cpp build and the embedder's wheel,
+"""Runs the suite the way `make test` and CI do: finds the other llama.cpp builds and the embedder's wheel,
 then calls pytest.
 
 With CI=true a missing one is a failure, not a skip: what an issue asks for must run there.
@@ -7,6 +7,7 @@ With CI=true a missing one is a failure, not a skip: what an issue asks for must
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 SECOND = Path(__file__).resolve().parent.parent / ".cache" / "llama-second" / "lib"
 
+VULKAN = SECOND.parents[1] / "llama-vulkan" / "lib"
 WHEELS = SECOND.parents[1] / "embedder"
 
 
@@ -22,6 +24,11 @@ def main() -> int:
         os.environ["MODKIT_TEST_LLAMA"] = str(SECOND)
     if os.environ.get("CI") and "MODKIT_TEST_LLAMA" not in os.environ:
         print("the second llama.cpp build is missing, and CI must not go without it (tests/second_llama.sh)")
+        return 1
+    if VULKAN.is_dir():
+        os.environ.setdefault("MODKIT_TEST_VULKAN", str(VULKAN))
+    if os.environ.get("CI") and "MODKIT_TEST_VULKAN" not in os.environ and platform.machine() == "x86_64":
+        print("the Vulkan build of llama.cpp is missing, and CI must not go without it (tests/second_llama.sh)")
         return 1
     for wheel in WHEELS.glob("*.whl"):
         os.environ.setdefault("MODKIT_TEST_EMBEDDER", str(wheel))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "engine.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "engine.md", ROOT / "docs" / "models.md"]
 
 
 def snippets(language: str) -> list[tuple[str, str]]:

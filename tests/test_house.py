@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "modkit"
-ORDER = ["errors", "native", "engine", "persona", "ipc", "host", "testing", "cli", "__main__"]
+ORDER = ["errors", "native", "engine", "persona", "ipc", "host", "testing", "cli_models", "cli", "__main__"]
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name not in ("_build.py", "_llama.py"))
 
 

@@ -17,9 +17,11 @@ import sys
 from pathlib import Path
 
 GGML = re.compile(
-    r"ggml_(backend_\w+|threadpool_\w+|cpu_(has|get)_\w+|cpu_init|version|commit|set_abort_callback|abort|log_[sg]et"
+    r"ggml_(init|free|tensor_overhead|new_tensor(_[1-4]d)?|backend_\w+|threadpool_\w+|cpu_(has|get)_\w+|cpu_init"
+    r"|version|commit|set_abort_callback|abort|log_[sg]et"
     r"|time_\w+|type_name|type_size|blck_size|row_size|is_quantized|quantize_\w+|numa_init|is_numa|nbytes"
-    r"|opt_(dataset_\w+|result_\w+|get_\w+_params)|nelements|get_name|status_to_string|ftype_to_ggml_type|fp16_to_fp32\w*|fp32_to_fp16\w*)$"
+    r"|opt_(dataset_\w+|result_\w+|get_\w+_params)|nelements|get_name|status_to_string|ftype_to_ggml_type"
+    r"|fp16_to_fp32\w*|fp32_to_fp16\w*)$"
 )
 BY_VALUE = re.compile(r"struct (llama_model_params|llama_context_params)(?= +(params|llama_))")
 

@@ -253,7 +253,10 @@ class Engine:
             log.warning("%s: %s; chat() will say so", self.path.name, error)
 
     def _die(self, message: str) -> None:
-        if self._worker.info is None:
+        if self._worker.info is None and "pre-allocated tensor (cache_" in message:
+            # what a GPU's backend says of a KV cache larger than one of its buffers can be
+            self._fail(OutOfMemory(f"{self.path} cannot be loaded: its context is too long for the GPU: {message}"))
+        elif self._worker.info is None:
             self._fail(ModelError(f"{self.path} cannot be loaded: llama.cpp gave up on it: {message}"))
         else:
             self._fail(EngineDied(f"llama.cpp failed and its thread is parked: {message}; make a new Engine"))

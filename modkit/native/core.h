@@ -47,6 +47,13 @@ typedef struct mk_perf {
     int32_t n_prompt, n_reply, n_reused;
 } mk_perf;
 
+/* ggml_init_params. */
+typedef struct mk_ggml_params {
+    size_t size;
+    void *memory;
+    bool no_alloc;
+} mk_ggml_params;
+
 /* X(result, name, arguments): the functions the worker needs, each a pointer in mk_table. */
 #define MK_FUNCTIONS(X)                                                                                                \
     X(void *, llama_model_load_from_file, (const char *, mk_blob))                                                     \
@@ -109,6 +116,12 @@ typedef struct mk_perf {
     X(void, llama_synchronize, (void *) )                                                                              \
     X(void, llama_attach_threadpool, (void *, void *, void *) )                                                        \
     X(mk_perf, llama_perf_context, (const void *) )                                                                    \
+    X(void *, ggml_init, (mk_ggml_params))                                                                             \
+    X(void, ggml_free, (void *) )                                                                                      \
+    X(size_t, ggml_tensor_overhead, (void) )                                                                           \
+    X(void *, ggml_new_tensor_1d, (void *, int, int64_t))                                                              \
+    X(void *, ggml_backend_dev_by_name, (const char *) )                                                               \
+    X(bool, ggml_backend_dev_supports_op, (void *, const void *) )                                                     \
     X(int32_t, llama_sampler_sample, (void *, void *, int32_t))                                                        \
     X(void, llama_sampler_free, (void *) )                                                                             \
     X(void *, ggml_set_abort_callback, (void (*)(const char *)))                                                       \

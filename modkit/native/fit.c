@@ -142,6 +142,7 @@ static bool measure(mk_engine *e, int32_t layers, uint32_t context, bool cpu_onl
 typedef struct layout {
     const mk_weights *weights;
     int32_t blocks; /* and one more layer: the output */
+    uint64_t key_width; /* values in one layer's keys of one token; 0 when the header does not say */
 } layout;
 
 static uint64_t weight_of(const mk_engine *e, const layout *l, int32_t layer) {
@@ -227,6 +228,42 @@ static void settle(mk_engine *e, bool cpu_only) {
     }
 }
 
+/* Can one buffer of each GPU be that large? Some cannot be half of their memory. */
+static bool one_buffer(mk_engine *e, uint64_t bytes) {
+    enum { I8 = 24 };
+    const mk_table *t = &e->table;
+    void *context = t->ggml_init((mk_ggml_params){2 * t->ggml_tensor_overhead() + 64, NULL, true});
+    void *tensor = context != NULL && bytes < INT64_MAX / 2 ? t->ggml_new_tensor_1d(context, I8, (int64_t) bytes) : NULL;
+    bool good = tensor != NULL;
+    for (int i = 0; good && i < e->config.n_devices && !e->config.imagine; i++) {
+        void *device = t->ggml_backend_dev_by_name(e->config.devices[i].name);
+        good = device == NULL || t->ggml_backend_dev_supports_op(device, tensor);
+    }
+    if (context != NULL) {
+        t->ggml_free(context);
+    }
+    return good;
+}
+
+/* A cache so long that one layer's keys alone are more than a GPU, or one of its buffers, can hold: llama.cpp
+ * fails an assertion even when it is only asked how large that would be. So a short one is measured, and
+ * stretched, unless the header shows that there is no danger. */
+static bool hopeless(mk_engine *e, const layout *l, uint32_t context) {
+    uint64_t cells = (uint64_t) context * e->config.slots, few = 256 * (uint64_t) e->config.slots;
+    uint64_t keys = cells * l->key_width * 4;
+    measured m;
+    if (!e->config.kv_on_gpu || (l->key_width > 0 && keys <= e->plan.budget && one_buffer(e, keys))) {
+        return false;
+    }
+    if (!measure(e, 0, 256, true, &m)) {
+        return false;
+    }
+    m.kv = m.kv / few * cells;
+    place(e, l, l->blocks + 1, context, &m);
+    keys = m.kv / 2 / (uint64_t) l->blocks;
+    return keys > e->plan.budget || !one_buffer(e, keys);
+}
+
 enum verdict { FITS, DOES_NOT, UNKNOWN };
 
 /* The most layers that fit beside this context, at least one. */
@@ -234,6 +271,9 @@ static enum verdict fit_layers(mk_engine *e, const layout *l, uint32_t context) 
     int32_t all = l->blocks + 1, k = all;
     char need[24], have[24];
     measured m;
+    if (hopeless(e, l, context)) {
+        return DOES_NOT;
+    }
     if (!measure(e, all, context, false, &m)) {
         return UNKNOWN;
     }
@@ -320,6 +360,9 @@ static bool fit_auto(mk_engine *e, const layout *l, uint32_t asked) {
 static bool check_layers(mk_engine *e, const layout *l, int32_t layers, uint32_t context) {
     int32_t all = l->blocks + 1, k = layers < 0 || layers > all ? all : layers;
     measured m;
+    if (hopeless(e, l, context)) {
+        return out_of_memory(e, "GPU", e->plan.budget);
+    }
     if (!measure(e, k, context, false, &m)) {
         e->plan.made = false;
         return true;
@@ -348,7 +391,8 @@ static uint64_t budget(const mk_engine *e) {
 }
 
 static bool decide(mk_engine *e, const mk_gguf *g, const mk_weights *weights) {
-    layout l = {weights, (int32_t) g->n_layer};
+    uint64_t head = g->key_length > 0 ? g->key_length : g->n_head > 0 ? g->n_embd / g->n_head : 0;
+    layout l = {weights, (int32_t) g->n_layer, head * g->n_head_kv};
     int32_t layers;
     memcpy(&layers, (char *) &e->config.model_params + e->config.at_gpu_layers, sizeof layers);
     e->plan.budget = budget(e);

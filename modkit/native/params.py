@@ -131,8 +131,9 @@ def _fill_devices(library: Library, options: LoadOptions, model: Any, keep: list
         devices = [_device(library, name) for name in options.devices]
         if len(set(map(str, devices))) != len(devices):
             raise OptionError(f"devices={list(options.devices)!r} names one twice")
-        model.devices = ffi.new("ggml_backend_dev_t[]", [*devices, ffi.NULL])
-        keep.append(model.devices)
+        ended = ffi.new("ggml_backend_dev_t[]", [*devices, ffi.NULL])
+        model.devices = ended
+        keep.append(ended)  # not model.devices, which owns nothing
     if options.tensor_split is not None:
         room = int(library.raw.llama_max_devices())
         if len(options.tensor_split) > room:

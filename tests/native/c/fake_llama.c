@@ -479,6 +479,32 @@ static void context_free(void *context_) {
     atomic_fetch_sub(&fake.contexts, 1);
 }
 
+static uint64_t tensor_bytes;
+
+static void *ggml_init_(mk_ggml_params params) {
+    CHECK(params.memory == NULL && params.no_alloc && params.size > 100);
+    return malloc(1);
+}
+
+static size_t tensor_overhead(void) {
+    return 400;
+}
+
+static void *new_tensor_1d(void *context, int type, int64_t n) {
+    CHECK(context != NULL && type == 24 && n > 0);
+    tensor_bytes = (uint64_t) n;
+    return context;
+}
+
+static void *dev_by_name(const char *name) {
+    return strcmp(name, "GPU0") == 0 ? &fake : NULL;
+}
+
+static bool supports_op(void *device, const void *tensor) {
+    CHECK(device == &fake && tensor != NULL);
+    return fake_options.one_buffer == 0 || tensor_bytes <= fake_options.one_buffer;
+}
+
 static void set_warmup(void *c, bool on) {
     CHECK(pthread_equal(((context *) c)->owner, pthread_self()));
     atomic_fetch_add(&fake.warm_ups, on);
@@ -847,6 +873,12 @@ void fake_fill(mk_table *table) {
 #define ENTRY(name, function) {#name, (void (*)(void)) function}
         ENTRY(llama_model_load_from_file, model_load),
         ENTRY(llama_model_load_from_splits, load_from_splits),
+        ENTRY(ggml_init, ggml_init_),
+        ENTRY(ggml_free, free),
+        ENTRY(ggml_tensor_overhead, tensor_overhead),
+        ENTRY(ggml_new_tensor_1d, new_tensor_1d),
+        ENTRY(ggml_backend_dev_by_name, dev_by_name),
+        ENTRY(ggml_backend_dev_supports_op, supports_op),
         ENTRY(llama_set_warmup, set_warmup),
         ENTRY(llama_synchronize, synchronize),
         ENTRY(llama_attach_threadpool, attach_threadpool),

@@ -45,6 +45,7 @@ typedef struct fake_options_t {
     bool no_embed_context; /* a context for embeddings cannot be made */
     int pooling;     /* the model's own: 0 none, 1 mean, 4 rank */
     bool note_chain; /* keep fake_chain; for a single engine */
+    uint64_t one_buffer;   /* how large one buffer of the GPU may be; 0: as large as it likes */
     const char *chat_template;
     const char *complaint; /* logged at level error by a load that fails */
     bool unified;   /* the sequences share a cache: a batch is one graph; else it is cut as llama.cpp cuts it */

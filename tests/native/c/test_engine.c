@@ -733,6 +733,19 @@ static void a_shorter_context_is_tried_before_the_cpu(void) {
     host_close(&h);
 }
 
+static void a_cache_that_no_buffer_holds_is_not_even_measured(void) {
+    mk_config config = with_gpu(1000);
+    fake_options.one_buffer = 200 << 10; /* the header speaks of keys of 256 KiB */
+    host_open_ready(&h, &config);
+    CHECK(mk_engine_info(h.engine)->context == 256 && atomic_load(&fake.gpu_layers) == 5);
+    host_close(&h);
+    config.auto_layers = false;
+    host_open(&h, &config);
+    host_until_loaded(&h);
+    CHECK(h.failed && h.failed_code == MK_FAILED_MEMORY);
+    host_close(&h);
+}
+
 static void what_fits_nowhere_is_out_of_memory(void) {
     mk_config config = with_gpu(1000);
     int32_t layers = 4;
@@ -925,6 +938,7 @@ int main(int argc, char **argv) {
     RUN(the_model_is_described_once_loaded);
     RUN(as_many_layers_as_fit_go_to_the_gpu);
     RUN(a_shorter_context_is_tried_before_the_cpu);
+    RUN(a_cache_that_no_buffer_holds_is_not_even_measured);
     RUN(what_fits_nowhere_is_out_of_memory);
     RUN(a_plan_is_made_without_loading);
     RUN(a_model_that_is_only_looked_at_needs_no_context);
