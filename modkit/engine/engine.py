@@ -63,6 +63,8 @@ class Engine:
     "auto": as many as fit into vram_budget (bytes or "4GiB") and into what is free; where none fits, a
     shorter context is tried, then the CPU. cache_ram: memory for conversations that have no slot at the
     moment, bytes or "256MiB" (the default; 0 or None for none): they come back without being computed again.
+    cache_dir: a folder where they go, up to cache_disk bytes, when that memory is full, and where personas
+    are kept for the next run (None: nowhere).
     library: a llama.cpp file or folder (None: see modkit.native.find). A model in several files is named by
     its first, or by a list of all. Everything else about loading is in modkit.native.LoadOptions, e.g.
     kv_type="q8_0", mmap=False.
@@ -81,6 +83,8 @@ class Engine:
         vram_budget: int | str | None = None,
         *,
         cache_ram: int | str | None = "256MiB",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_disk: int | str = "1GiB",
         library: str | os.PathLike[str] | None = None,
         chat_template: str | None = None,
         **loading: Any,
@@ -105,7 +109,9 @@ class Engine:
         self._vocab: Vocab | None = None
         self._closed = True  # until there is a worker to close
         more = LoadOptions.of(loading)
-        settings = Settings(context, slots, threads, gpu_layers, vram_budget, cache_ram, more, parts)
+        folder = None if cache_dir is None else os.fspath(cache_dir)
+        caches: dict[str, Any] = {"cache_ram": cache_ram, "cache_dir": folder, "cache_disk": cache_disk}
+        settings = Settings(context, slots, threads, gpu_layers, vram_budget, loading=more, parts=parts, **caches)
         self._worker: Worker = self._start_worker(settings, library)
         self.library = self._worker.library
         self._closed = False

@@ -91,7 +91,7 @@ class ChatTemplate:
         checked = check_messages(messages)
         self.compile()
         # a marker no one can have written: fresh random bits for every prompt
-        key = os.urandom(8).hex()
+        key = f"k{os.urandom(8).hex()}"  # a letter, so that a template that changes case is found out
         marked = [{"role": m["role"], "content": f"\ue000{key}:{i}\ue001"} for i, m in enumerate(checked)]
         try:
             text = self._compiled.render(

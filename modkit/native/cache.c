@@ -46,12 +46,11 @@ static mk_slot *best_slot(mk_engine *e, const int32_t *tokens, int32_t n, int32_
 }
 
 /* Puts a stored state into the slot; its n_done is 0 when llama.cpp refuses it. */
-static void restore(mk_engine *e, mk_slot *slot, const mk_saved *state) {
-    slot->n_done = 0;
-    if (e->table.llama_state_seq_set_data(e->context, state->bytes, state->size, slot->seq) == state->size) {
-        memcpy(slot->tokens, state->tokens, (size_t) state->n * sizeof *state->tokens);
-        slot->n_done = state->n;
-    } else {
+static void restore(mk_engine *e, mk_slot *slot, mk_saved *saved, bool moves) {
+    int32_t n = saved->n;
+    memcpy(slot->tokens, saved->tokens, (size_t) n * sizeof *slot->tokens);
+    slot->n_done = mk_store_restore(e, saved, slot->seq, moves) ? n : 0;
+    if (slot->n_done == 0) {
         mk_slot_truncate(e, slot, 0);
     }
 }
@@ -82,15 +81,6 @@ static void copy_slot(mk_engine *e, mk_slot *slot, const mk_slot *from) {
     e->copying = true;
 }
 
-static void bring_back(mk_engine *e, mk_slot *slot, mk_saved *state, bool moves) {
-    restore(e, slot, state);
-    if (moves || slot->n_done == 0) {
-        mk_saved_free(state);
-    } else {
-        mk_store_put(e, state);
-    }
-}
-
 /* An idle slot for this prompt, its cache cut to what the two have in common: n_done tokens need no prefill.
  * Another conversation's cache that is lost by it goes into the store. */
 mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
@@ -104,14 +94,13 @@ mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
         other = NULL;
     }
     mk_library_enter(e);
-    if (state != NULL) {
-        mk_store_take(e, state); /* what is stored now may cost the budget, but not this */
-    }
+    e->store.in_use = state; /* what is stored now may cost the budget, but not this */
     if (!e->copying && slot->keep && slot->n_done - (state != NULL || other != NULL ? 0 : own) >= LEAST_GAIN) {
         mk_store_save(e, slot, false);
     }
+    e->store.in_use = NULL;
     if (state != NULL) { /* unless others share it, the conversation moves into the slot */
-        bring_back(e, slot, state, !state->persona && stored == state->n);
+        restore(e, slot, state, !state->persona && stored == state->n);
     } else if (other != NULL) {
         copy_slot(e, slot, other);
     }
@@ -133,9 +122,9 @@ static int32_t at_hand(mk_engine *e, const int32_t *tokens, int32_t n) {
     return stored > shared ? (stored > own ? stored : own) : (shared > own ? shared : own);
 }
 
-/* Whether a request had better wait: another slot computes its beginning just now, or a copy is under way that
- * the next decode completes. Only what is being computed is waited for, so the wait ends. */
-bool mk_must_wait(mk_engine *e, const mk_job *job) {
+/* Whether a request had better wait: another slot computes its beginning just now, it is read from disk, or a
+ * copy is under way that the next decode completes. Only what goes on by itself is waited for, so the wait ends. */
+bool mk_must_wait(mk_engine *e, mk_job *job) {
     int32_t now = -1, n = job->n_tokens;
     if (job->tokens == NULL || n >= (int32_t) e->info.context) {
         return false; /* it ends with an error, and at once */
@@ -161,7 +150,7 @@ bool mk_must_wait(mk_engine *e, const mk_job *job) {
             return true;
         }
     }
-    return false;
+    return e->disk != NULL && mk_store_fetch(e, job, now < 0 ? at_hand(e, job->tokens, n) : now);
 }
 
 /* ---- the persona: what many prompts begin with ---- */

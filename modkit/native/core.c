@@ -166,7 +166,7 @@ void mk_library_leave(mk_engine *e) {
 
 /* ---- the command queue: the host writes, the worker reads ---- */
 
-static void wake(mk_engine *e) {
+void mk_wake(mk_engine *e) {
     if (atomic_exchange(&e->sleeping, false)) {
         mk_semaphore_post(&e->wake);
     }
@@ -186,7 +186,7 @@ static int push(mk_engine *e, mk_command command) {
     }
     e->queue[head & (2 * e->config.queue_length - 1)] = command;
     atomic_store(&e->queue_head, head + 1);
-    wake(e);
+    mk_wake(e);
     return 0;
 }
 
@@ -301,7 +301,7 @@ int mk_engine_fail_assertion(mk_engine *e) {
 uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size) {
     uint32_t n = mk_ring_take(&e->ring, data, size);
     is_host = true;
-    wake(e);
+    mk_wake(e);
     return n;
 }
 
@@ -323,7 +323,7 @@ uint32_t mk_engine_ring_size(mk_engine *e) {
 
 void mk_engine_pause(mk_engine *e, bool paused) {
     atomic_store(&e->paused, paused);
-    wake(e);
+    mk_wake(e);
 }
 
 mk_shared *mk_engine_shared(mk_engine *e) {
@@ -380,6 +380,8 @@ static void free_memory(mk_engine *e) {
     free(e->chat_template);
     free(e->queue);
     free(e->path);
+    free(e->cache_folder);
+    free(e->cache_salt);
     free(e);
 }
 
@@ -408,6 +410,12 @@ static void fill_callbacks(mk_engine *e) {
     put_pointer(&e->config.embed_params, e->config.at_abort_data, &e);
 }
 
+static char *copied(const char *text) {
+    size_t size = text == NULL ? 0 : strlen(text) + 1;
+    char *copy = size == 0 ? NULL : malloc(size);
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
 mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {
     mk_engine *e = calloc(1, sizeof *e);
     if (e == NULL || mk_semaphore_init(&e->wake) != 0 || mk_semaphore_init(&e->ended) != 0) {
@@ -427,6 +435,12 @@ mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {
         return NULL;
     }
     strcpy(e->path, config->model_path);
+    e->cache_folder = copied(config->cache_folder);
+    e->cache_salt = copied(config->cache_salt);
+    if (e->cache_salt == NULL) {
+        free(e->cache_folder);
+        e->cache_folder = NULL;
+    }
     fill_callbacks(e);
     e->table.ggml_set_abort_callback(on_failed_assertion);
     e->table.llama_log_set(on_log, NULL);
@@ -444,7 +458,7 @@ mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {
 void mk_engine_close(mk_engine *e) {
     atomic_store(&e->closing, true);
     atomic_store(&e->abort_decode, true);
-    wake(e);
+    mk_wake(e);
     mk_semaphore_wait(&e->ended); /* the worker has ended, or was parked: joining that one would hang */
     enlist(e, false);
     while (atomic_load(&lookers) > 0) { /* for the moments that a failing thread needs */

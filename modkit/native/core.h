@@ -229,6 +229,10 @@ typedef struct mk_config {
     int log_level;              /* lowest ggml level to hand on: 1 debug … 4 error; 5 none */
     uint64_t vram_budget;       /* bytes; 0 for none */
     uint64_t cache_bytes;       /* of memory for sequences that have no slot at the moment; 0 for none */
+    uint64_t disk_bytes;        /* of disk for those that leave memory, and for personas between runs */
+    const char *cache_folder;   /* UTF-8, there already; NULL for none */
+    const char *cache_salt;     /* what decides, beside the model file's bytes, how a state looks */
+    uint8_t cache_key[16];      /* secret: only files tagged with it are read back */
     /* Where these fields lie in the blobs, in bytes: the worker fills them in. */
     int32_t at_gpu_layers, at_progress, at_progress_data, at_abort, at_abort_data;
     /* The params of the context for embeddings, and where its sizes lie. */

@@ -8,6 +8,7 @@
 
 #include "core.h"
 #include "curve.h"
+#include "disk.h"
 #include "platform.h"
 #include "ring.h"
 #include "text.h"
@@ -25,6 +26,7 @@ typedef struct mk_job {
     double submitted;
     int32_t *tokens, n_tokens; /* of the prompt, once they are known; the worker's, freed with the job */
     bool known;     /* they are, or cannot be had */
+    bool fetched;   /* what is on disk for it was asked for */
     int32_t *turns; /* where in the prompt's tokens each turn begins; room for n_segments, filled by mk_tokenise */
     int32_t n_turns;
 } mk_job;
@@ -64,15 +66,21 @@ typedef struct mk_saved {
     struct mk_saved *newer, *older;
     int32_t *tokens;
     int32_t n;
-    bool persona; /* kept at a beginning that many share; else one conversation's latest */
-    uint8_t *bytes;
-    size_t size;
+    bool persona;    /* kept at a beginning that many share; else one conversation's latest */
+    bool on_disk;    /* or on its way there */
+    bool reading;    /* it was asked back */
+    bool gone;       /* nobody's any more, but an answer of the disk is still to come */
+    int32_t orders;  /* of the disk that are not answered */
+    uint8_t name[16];
+    mk_bytes *bytes; /* NULL when it is on disk alone */
+    uint64_t size;   /* of the bytes, wherever they are */
 } mk_saved;
 
 typedef struct mk_store {
     mk_saved *newest, *oldest;
-    uint64_t used; /* bytes, tokens included */
-    uint32_t n;
+    uint64_t used, disk_used; /* bytes; `used` with tokens */
+    const mk_saved *in_use;   /* stays whatever the budget says */
+    bool disk_failed;         /* a write failed: no more of them */
 } mk_store;
 
 /* Who reads `holders`: both sides. Everything else is the worker's until the request has ended, then the host's. */
@@ -108,7 +116,7 @@ struct mk_engine {
     /* written before the worker starts */
     mk_table table;
     mk_config config;
-    char *path;
+    char *path, *cache_folder, *cache_salt;
     mk_thread thread;
     mk_semaphore wake, ended;
     mk_shared shared; /* head, tail and state are atomic, see below */
@@ -141,6 +149,7 @@ struct mk_engine {
     bool whole_only;          /* a recurrent model: a sequence goes on from its end or not at all */
     bool whole_states;        /* and so does a stored one, because the model forgets what is far behind (SWA) */
     mk_store store;
+    mk_disk *disk; /* NULL without a folder */
     uint32_t record_room;     /* the most ring space that one slot's step can take */
     mk_plan plan;
     mk_buffer buffers[MK_MAX_BUFFERS]; /* while measuring, those that would be made */
@@ -178,6 +187,7 @@ bool mk_next_command(mk_engine *e, mk_command *out);
 bool mk_queue_is_empty(mk_engine *e);
 void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *));
 void mk_job_free(mk_job *job);
+void mk_wake(mk_engine *e);                                  /* any thread */
 void mk_library_enter(mk_engine *e);
 void mk_library_leave(mk_engine *e);
 
@@ -189,7 +199,7 @@ void *mk_sampler_new(mk_engine *e, const mk_request *ask);
 /* cache.c */
 void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);
 mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n);
-bool mk_must_wait(mk_engine *e, const mk_job *job);
+bool mk_must_wait(mk_engine *e, mk_job *job);
 int32_t mk_prefill_left(const mk_slot *slot);
 void mk_slot_pin(mk_engine *e, mk_slot *slot);
 void mk_slot_prefilled(mk_engine *e, mk_slot *slot);
@@ -198,9 +208,10 @@ void mk_slot_prefilled(mk_engine *e, mk_slot *slot);
 void mk_store_save(mk_engine *e, mk_slot *slot, bool persona);
 mk_saved *mk_store_find(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *usable);
 bool mk_store_has(const mk_engine *e, const int32_t *tokens, int32_t n, bool exactly);
-void mk_store_take(mk_engine *e, mk_saved *state);
-void mk_store_put(mk_engine *e, mk_saved *state);
-void mk_saved_free(mk_saved *state);
+bool mk_store_restore(mk_engine *e, mk_saved *saved, int32_t seq, bool moves);
+bool mk_store_fetch(mk_engine *e, mk_job *job, int32_t at_hand);
+void mk_store_answers(mk_engine *e);
+void mk_store_open(mk_engine *e);
 void mk_store_free(mk_engine *e);
 int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b);
 

@@ -301,6 +301,7 @@ void mk_worker_run(mk_engine *e) {
     mk_library_leave(e);
     if (good) {
         e->loaded = true;
+        mk_store_open(e);
         mk_set_progress(e, 1);
         atomic_store_explicit(mk_state(e), MK_READY, memory_order_release);
         mk_put_array(&e->ring, 2);

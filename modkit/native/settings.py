@@ -17,6 +17,7 @@ from modkit.native.library import Library, load
 from modkit.native.loading import LoadOptions
 from modkit.native.memory import free_memory
 from modkit.native.params import devices_in_use, fill_context, fill_model, fill_threadpool, use_numa
+from modkit.native.statecache import folder_and_key, salt
 from modkit.native.worker import MAX_WAITING, Worker
 
 __all__ = ["Settings", "configure", "default_threads", "parse_bytes"]
@@ -88,6 +89,8 @@ class Settings:
     cache_ram: int | str | None = "256MiB"
     loading: LoadOptions = field(default_factory=LoadOptions)
     parts: Sequence[str] = ()
+    cache_dir: str | None = None
+    cache_disk: int | str = "1GiB"
 
     def __post_init__(self) -> None:
         if isinstance(self.loading, dict):
@@ -101,6 +104,9 @@ class Settings:
         if self.context * self.slots > 1 << 22:
             raise OptionError(f"context={self.context} in {self.slots} slots is more than {1 << 22} tokens")
         self.cache_bytes()
+        parse_bytes(self.cache_disk)
+        if self.cache_dir is not None and (not isinstance(self.cache_dir, str) or not self.cache_dir):
+            raise OptionError(f"cache_dir={self.cache_dir!r}: give the path of a folder, or None")
         layers = self.gpu_layers
         if layers not in ("auto", "all") and (not isinstance(layers, int) or isinstance(layers, bool) or layers < 0):
             raise OptionError(f'gpu_layers={layers!r}: give a number of layers, "auto" or "all"')
@@ -173,11 +179,25 @@ def prepare(
     config.slice_seconds_alone = SLICE_SECONDS_ALONE
     config.calibrate_seconds = CALIBRATE_SECONDS
     config.log_level = _log_level(log_level)
-    config.cache_bytes = settings.cache_bytes()
+    _fill_cache(config, settings, library, path, keep)
     _fill_params(config, settings, library, keep)
     _fill_places(config, settings, library)
     config.set_terminate = library.set_terminate()
     return library, config
+
+
+def _fill_cache(config: Any, settings: Settings, library: Library, path: Path, keep: list[Any]) -> None:
+    config.cache_bytes = settings.cache_bytes()
+    place = folder_and_key(settings.cache_dir) if settings.cache_dir is not None and config.cache_bytes else None
+    if place is None:
+        return
+    folder, key = place
+    texts = (folder, salt(library.path, library.version, path, f"{settings.loading!r}|{settings.gpu_layers}"))
+    owned = [core_ffi.new("char[]", text) for text in texts]
+    config.cache_folder, config.cache_salt = owned
+    keep += owned
+    config.disk_bytes = parse_bytes(settings.cache_disk)
+    core_ffi.memmove(config.cache_key, key, len(key))
 
 
 def c_path(path: Path, keep: list[Any]) -> Any:

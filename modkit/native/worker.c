@@ -236,7 +236,8 @@ static bool may_embed(mk_engine *e) {
 
 static bool idle(mk_engine *e) {
     bool commands = !mk_queue_is_empty(e) || (e->waiting != NULL && has_idle_slot(e) && !e->all_held);
-    return !atomic_load(&e->closing) && !may_step(e) && !may_embed(e) && !(commands && room_for_command(e));
+    bool answers = e->disk != NULL && mk_disk_has_answer(e->disk);
+    return !atomic_load(&e->closing) && !may_step(e) && !may_embed(e) && !answers && !(commands && room_for_command(e));
 }
 
 void mk_worker_loop(mk_engine *e) {
@@ -245,6 +246,7 @@ void mk_worker_loop(mk_engine *e) {
          * that came earlier costs at most one decode begun again. */
         atomic_store(&e->abort_decode, false);
         take_commands(e);
+        mk_store_answers(e);
         start_waiting(e);
         if (may_embed(e)) { /* in turn with the speakers */
             mk_embed_step(e, busy(e) || e->waiting != NULL);

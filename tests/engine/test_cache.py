@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from modkit.errors import OptionError
 from tests.conftest import finish_all
 
 Make = Callable[..., Engine]
+# trained, so that its likeliest token stays that, in whatever slices a prompt is computed
+SABLE = Path(__file__).parents[2] / "examples" / "npc_character" / "sable.gguf"
 LAMP = "You are Sable, who keeps the harbour lamp and knows the tide. " * 6
 
 
@@ -37,11 +40,10 @@ def test_more_characters_than_slots_prefill_only_what_is_new(models: Path, make_
             assert computed <= new + 1  # the last token said was sampled and never decoded
 
 
-def test_who_comes_back_says_what_was_said_without_leaving(models: Path, make_engine: Make) -> None:
-    """A single slot, so that both engines decode the very same batches for her."""
+def test_who_comes_back_says_what_was_said_without_leaving(make_engine: Make) -> None:
     texts = []
     for others in (0, 3):
-        engine = make_engine(models / "small.gguf", context=1024)
+        engine = make_engine(SABLE, context=1024)
         chats = [Chat(engine, f"You are keeper {i}. " + LAMP) for i in range(1 + others)]
         talk(engine, chats, 4)
         texts.append([m["content"] for m in chats[0].messages])
@@ -99,3 +101,82 @@ def test_slots_share_among_themselves_when_nothing_is_stored(models: Path, make_
     again = Chat(original, LAMP).say("And you?", max_tokens=12, temperature=0)
     assert again.result(60)
     assert again.stats.cached_tokens == streams[1].stats.cached_tokens
+
+
+@pytest.fixture
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for states, and a home for the key of a user who has none yet."""
+    monkeypatch.setenv("MODKIT_HOME", str(tmp_path / "home"))
+    return tmp_path / "states"
+
+
+def first_turn(engine: Engine) -> tuple[str, int]:
+    stream = Chat(engine, LAMP).say("Who are you?", max_tokens=8, temperature=0)
+    text = stream.result(60)
+    engine.close()
+    return text, stream.stats.cached_tokens
+
+
+def test_a_persona_is_read_back_in_the_next_run(make_engine: Make, state_folder: Path) -> None:
+    def made() -> Engine:
+        return make_engine(SABLE, context=1024, cache_dir=state_folder)
+
+    said, cached = first_turn(made())
+    assert cached == 0
+    said_again, cached = first_turn(made())
+    assert said_again == said
+    assert cached > 60
+    assert len(list(state_folder.iterdir())) == 1
+
+
+def test_states_move_to_disk_when_memory_is_full(models: Path, make_engine: Make, state_folder: Path) -> None:
+    engine = make_engine(models / "small.gguf", context=1024, cache_ram="1MiB", cache_dir=state_folder)
+    chats = [Chat(engine, f"You are keeper {i}. " + LAMP) for i in range(10)]
+    for turn, computed, new in talk(engine, chats, 3):
+        if turn > 0:
+            assert computed <= new + 1
+    assert len(list(state_folder.iterdir())) > 5
+
+
+def test_damaged_and_foreign_states_are_computed_again(
+    models: Path, make_engine: Make, state_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def made(model: str = "small.gguf") -> Engine:
+        return make_engine(models / model, context=1024, cache_dir=state_folder)
+
+    first_turn(made())
+    (file,) = state_folder.iterdir()
+    good = file.read_bytes()
+    for place in (0, 9, 20, 50, 100, 500, len(good) // 2, len(good) - 1):
+        file.write_bytes(good[:place] + bytes([good[place] ^ 0x40]) + good[place + 1 :])
+        assert first_turn(made())[1] == 0
+        assert file.read_bytes() == good, "the good state was not written again"
+    for length in (0, 40, 200, len(good) - 1):
+        file.write_bytes(good[:length])
+        assert first_turn(made())[1] == 0
+    assert first_turn(made())[1] > 100
+    assert first_turn(made("tiny.gguf"))[1] == 0, "another model's state was taken"
+    file.write_bytes(good)
+    monkeypatch.setenv("MODKIT_HOME", str(tmp_path / "somebody else"))
+    assert first_turn(made())[1] == 0
+
+
+def test_the_key_is_for_its_user_alone(tiny: Path, make_engine: Make, state_folder: Path) -> None:
+    make_engine(tiny, cache_dir=state_folder)
+    key = state_folder.parent / "home" / "state.key"
+    first = key.read_bytes()
+    assert len(first) == 16
+    assert key.stat().st_mode & 0o077 == 0 or os.name == "nt"
+    make_engine(tiny, cache_dir=state_folder)
+    assert key.read_bytes() == first
+    if os.name != "nt":
+        key.chmod(0o644)
+        make_engine(tiny, cache_dir=state_folder)
+        assert key.read_bytes() != first
+    assert [path.name for path in key.parent.iterdir()] == ["state.key"]
+
+
+def test_a_cache_folder_that_cannot_be_made_is_refused_by_name(tiny: Path, state_folder: Path) -> None:
+    state_folder.write_text("a file")
+    with pytest.raises(OptionError, match="cache_dir"):
+        Engine(tiny, cache_dir=state_folder / "deeper")

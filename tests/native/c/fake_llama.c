@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const fake_options_t usual = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .add_bos = true};
-fake_options_t fake_options = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .add_bos = true};
+static const fake_options_t usual = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .state_width = 1, .add_bos = true};
+fake_options_t fake_options = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .state_width = 1, .add_bos = true};
 fake_control fake;
 char fake_chain[128];
 const double *_Atomic fake_prices;
@@ -599,7 +599,7 @@ enum { STATE_MAGIC = 0x51a7e };
 static size_t state_size(void *context_, int32_t seq) {
     context *c = context_;
     CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
-    return ((size_t) c->sequences[seq].n + 3) * sizeof(int32_t);
+    return ((size_t) c->sequences[seq].n * (size_t) c->model->options.state_width + 3) * sizeof(int32_t);
 }
 
 static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) {
@@ -612,7 +612,9 @@ static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) 
         return 0;
     }
     memcpy(out, head, sizeof head);
-    memcpy(out + sizeof head, s->tokens, (size_t) n * sizeof(int32_t));
+    for (int32_t i = 0, width = c->model->options.state_width; i < n * width; i++) {
+        memcpy(out + sizeof head + (size_t) i * sizeof(int32_t), &s->tokens[i / width], sizeof(int32_t));
+    }
     atomic_fetch_add(&fake.saved, 1);
     return state_size(c, seq);
 }
@@ -620,18 +622,20 @@ static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) 
 static size_t state_set(void *context_, const uint8_t *in, size_t size, int32_t seq) {
     context *c = context_;
     sequence *s = &c->sequences[seq];
-    int32_t head[3];
+    int32_t head[3], width = c->model->options.state_width;
     CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
     CHECK(size >= sizeof head && !c->copying);
     memcpy(head, in, sizeof head);
     /* the real one may fail an assertion over such bytes */
-    CHECK(head[0] == STATE_MAGIC && head[1] >= 0 && head[1] <= c->room && size == ((size_t) head[1] + 3) * sizeof(int32_t));
+    CHECK(head[0] == STATE_MAGIC && head[1] >= 0 && head[1] <= c->room && size == ((size_t) (head[1] * width) + 3) * sizeof(int32_t));
     s->n = s->from = 0;
     if (atomic_exchange(&fake.refuse_state, 0) != 0) {
         complain(4, "failed to restore the cache");
         return 0;
     }
-    memcpy(s->tokens, in + sizeof head, (size_t) head[1] * sizeof(int32_t));
+    for (int32_t i = 0; i < head[1] * width; i++) {
+        memcpy(&s->tokens[i / width], in + sizeof head + (size_t) i * sizeof(int32_t), sizeof(int32_t));
+    }
     s->n = head[1];
     s->from = head[2];
     atomic_fetch_add(&fake.restored, 1);

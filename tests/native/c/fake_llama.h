@@ -39,6 +39,7 @@ typedef struct fake_options_t {
     int long_piece; /* bytes */
     int load_us;    /* how long loading takes */
     bool recurrent; /* a part of a sequence cannot be dropped */
+    int state_width; /* a token takes so many times four bytes in a state */
     int swa;        /* so many tokens back a restored state remembers; 0 for all */
     bool encoder, refuse_load, refuse_context, add_bos;
     bool no_memory;  /* an encoder: it has no cache and makes embeddings only */

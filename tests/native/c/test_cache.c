@@ -1,7 +1,11 @@
 /* What need not be computed twice: conversations that wait without a slot, beginnings that many share. */
+#include "files.h"
 #include "harness.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { MOST_TALKERS = 64, MOST_TOKENS = 2000 };
 
@@ -224,6 +228,219 @@ static void a_persona_whose_first_speaker_is_cancelled_is_computed_by_the_next(v
     fake_reset();
 }
 
+/* ---- on disk ---- */
+
+static char folder[600], file_name[800];
+
+static bool remove_one(void *data, const char *name) {
+    char path[1200];
+    (void) data;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    mk_file_remove(path);
+    return true;
+}
+
+static bool note_one(void *count, const char *name) {
+    if (strstr(name, ".state") != NULL) {
+        snprintf(file_name, sizeof file_name, "%s/%s", folder, name);
+        ++*(int *) count;
+    }
+    CHECK(strstr(name, ".new") == NULL); /* what was begun was finished or taken back */
+    return true;
+}
+
+static int files(void) {
+    int count = 0;
+    mk_file_list(folder, note_one, &count);
+    return count;
+}
+
+static mk_config disk_config(void) {
+    mk_config config = usual_config();
+    snprintf(folder, sizeof folder, "%s", scratch_file("states"));
+    mkdir(folder, 0700);
+    mk_file_list(folder, remove_one, NULL);
+    config.cache_folder = folder;
+    config.cache_salt = "a test";
+    memcpy(config.cache_key, "sixteen bytes ok", 16);
+    config.disk_bytes = 1 << 20;
+    return config;
+}
+
+static void a_tag_is_the_published_one(void) {
+    static const uint8_t empty[16] = {0xa3, 0x81, 0x7f, 0x04, 0xba, 0x25, 0xa8, 0xe6, 0x6d, 0xf6, 0x72, 0x14, 0xc7, 0x55, 0x02, 0x93};
+    static const uint8_t fifteen[16] = {0x54, 0x93, 0xe9, 0x99, 0x33, 0xb0, 0xa8, 0x11, 0x7e, 0x08, 0xec, 0x0f, 0x97, 0xcf, 0xc3, 0xd9};
+    uint8_t key[16], out[16];
+    mk_tag t;
+    for (int i = 0; i < 16; i++) {
+        key[i] = (uint8_t) i;
+    }
+    mk_tag_begin(&t, key);
+    mk_tag_end(&t, out);
+    CHECK(memcmp(out, empty, 16) == 0);
+    mk_tag_begin(&t, key);
+    mk_tag_add(&t, key, 3); /* in pieces as in one */
+    mk_tag_add(&t, key + 3, 11);
+    mk_tag_add(&t, key + 14, 1);
+    mk_tag_end(&t, out);
+    CHECK(memcmp(out, fifteen, 16) == 0);
+}
+
+static void a_persona_is_there_for_the_next_run(void) {
+    mk_config config = disk_config();
+    for (int run = 0; run < 3; run++) {
+        uint64_t before;
+        host_open_ready(&h, &config);
+        before = prefilled();
+        begin(&talks[0], 7, 300, run);
+        turn(&talks[0], "No.");
+        CHECK(talks[0].cached == (run == 0 ? 0 : 300) && (run == 0 || prefilled() - before < 30));
+        host_close(&h);
+        CHECK(files() == 1);
+    }
+    config.cache_salt = "another library";
+    host_open_ready(&h, &config);
+    begin(&talks[0], 7, 300, 0);
+    turn(&talks[0], "No.");
+    CHECK(talks[0].cached == 0);
+    host_close(&h);
+    CHECK(files() == 2);
+}
+
+static void what_memory_cannot_hold_comes_back_from_disk(void) {
+    mk_config config = disk_config();
+    int before[24];
+    config.cache_bytes = 100000; /* of the 350,000 that they need */
+    config.disk_bytes = 1 << 20;
+    for (int kind = 0; kind < 2; kind++) {
+        fake_options.recurrent = kind == 1;
+        fake_options.state_width = 32;
+        host_open_ready(&h, &config);
+        for (int i = 0; i < 24; i++) {
+            begin(&talks[i], i, 0, i);
+            talks[i].n = 0;
+            for (int k = 0; k < 90; k++) {
+                talks[i].tokens[talks[i].n++] = (i * 11 + k * 3 + kind) % 256;
+            }
+        }
+        for (int round = 0; round < 3; round++) {
+            for (int i = 0; i < 24; i++) {
+                turn(&talks[i], "No.");
+                CHECK(round == 0 || talks[i].cached == before[i]);
+                before[i] = talks[i].n;
+            }
+        }
+        host_close(&h);
+        fake_reset();
+    }
+}
+
+static void the_disk_keeps_its_budget(void) {
+    mk_config config = disk_config();
+    config.cache_bytes = 3000;
+    config.disk_bytes = 5000; /* four personas of 100 tokens */
+    host_open_ready(&h, &config);
+    for (int i = 0; i < 20; i++) {
+        begin(&talks[i], 10 + i, 300, i);
+        turn(&talks[i], "No.");
+    }
+    host_close(&h);
+    CHECK(files() >= 1 && files() <= 4);
+}
+
+static size_t read_whole(uint8_t *out, size_t room) {
+    FILE *file = fopen(file_name, "rb");
+    size_t n = file == NULL ? 0 : fread(out, 1, room, file);
+    CHECK(n > 0 && n < room);
+    fclose(file);
+    return n;
+}
+
+/* Every damaged file is ignored with a line in the log, and what it held is computed again. */
+static void a_damaged_or_foreign_file_is_never_trusted(void) {
+    static uint8_t good[9000], bad[9000];
+    mk_config config = disk_config();
+    uint64_t dice = 5;
+    size_t n;
+    char first[800];
+    config.log_level = 3;
+    host_open_ready(&h, &config);
+    begin(&talks[0], 7, 300, 0);
+    turn(&talks[0], "No.");
+    host_close(&h);
+    CHECK(files() == 1);
+    snprintf(first, sizeof first, "%s", file_name);
+    n = read_whole(good, sizeof good);
+    for (int i = 0; i < 150; i++) {
+        size_t length = n;
+        memcpy(bad, good, n);
+        if (i == 0) {
+            config.cache_key[3] ^= 1; /* another user's */
+        } else if (i % 3 == 0) {
+            length = random_below(&dice, (uint32_t) n);
+        } else if (i % 3 == 1) {
+            bad[random_below(&dice, (uint32_t) n)] ^= (uint8_t) (1u << random_below(&dice, 8));
+        } else {
+            bad[random_below(&dice, 80)] = (uint8_t) random_below(&dice, 256);
+        }
+        mk_file_list(folder, remove_one, NULL);
+        write_file(first, bad, length);
+        host_open_ready(&h, &config);
+        begin(&talks[0], 7, 300, 0);
+        turn(&talks[0], "No.");
+        CHECK(talks[0].cached == 0 || memcmp(good, bad, n) == 0); /* the dice may leave it as it was */
+        CHECK(talks[0].cached == 300 || h.logs > 0 || (i > 0 && memcmp(good + 24, bad + 24, 24) != 0) || length < n
+              || memcmp(good, bad, 80) != 0);
+        host_close(&h);
+        config.cache_key[3] ^= i == 0;
+    }
+    mk_file_list(folder, remove_one, NULL);
+    write_file(first, good, n);
+    host_open_ready(&h, &config); /* and a whole one is */
+    begin(&talks[0], 7, 300, 0);
+    turn(&talks[0], "No.");
+    CHECK(talks[0].cached == 300);
+    host_close(&h);
+}
+
+static void a_folder_that_cannot_be_written_costs_nothing_else(void) {
+    mk_config config = disk_config();
+    config.cache_folder = "/nowhere/at/all";
+    config.cache_bytes = 3000;
+    config.log_level = 3;
+    host_open_ready(&h, &config);
+    for (int i = 0; i < 8; i++) {
+        begin(&talks[i], i, 60, i);
+        turn(&talks[i], "No.");
+    }
+    turn(&talks[7], "Yes.");
+    CHECK(talks[7].cached > 60);
+    while (h.logs == 0) { /* and it is said, once */
+        host_drain(&h);
+    }
+    host_close(&h);
+}
+
+static void a_request_that_waits_for_the_disk_can_be_cancelled(void) {
+    mk_config config = disk_config();
+    uint64_t id;
+    host_open_ready(&h, &config);
+    begin(&talks[0], 7, 300, 0);
+    turn(&talks[0], "No.");
+    host_close(&h);
+    for (int i = 0; i < 30; i++) {
+        host_open_ready(&h, &config);
+        begin(&talks[0], 7, 300, 0);
+        id = submit_turn(&talks[0], "No.");
+        CHECK(mk_engine_cancel(h.engine, id) == 0);
+        host_until_ended(&h, id);
+        if (i % 2 == 0) {
+            turn(&talks[0], "No.");
+        }
+        host_close(&h); /* perhaps while it reads */
+    }
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(sixty_four_speakers_in_four_slots_prefill_only_what_is_new);
@@ -236,5 +453,12 @@ int main(int argc, char **argv) {
     RUN(a_persona_is_computed_once);
     RUN(a_persona_is_computed_once_for_all_who_come_together);
     RUN(a_persona_whose_first_speaker_is_cancelled_is_computed_by_the_next);
+    RUN(a_tag_is_the_published_one);
+    RUN(a_persona_is_there_for_the_next_run);
+    RUN(what_memory_cannot_hold_comes_back_from_disk);
+    RUN(the_disk_keeps_its_budget);
+    RUN(a_damaged_or_foreign_file_is_never_trusted);
+    RUN(a_folder_that_cannot_be_written_costs_nothing_else);
+    RUN(a_request_that_waits_for_the_disk_can_be_cancelled);
     return 0;
 }

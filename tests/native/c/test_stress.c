@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { OPERATIONS = 20000, MAX_REPLY = 24, SLOTS = 8, MOST_ALIVE = 36 };
@@ -92,7 +93,11 @@ static void every_request_ends_once(void) {
     config.queue_length = 32;
     config.slice_seconds = config.slice_seconds_alone = 0.0005;
     set_batch(&config, 64);
+    config.cache_salt = "stress";
+    config.disk_bytes = 60000;
+    mkdir(scratch_file("stress"), 0700);
     for (int which = 0; which < 2; which++) {
+        config.cache_folder = which == 1 ? NULL : scratch_file("stress");
         fake_options.recurrent = which == 1;
         asked[which] = calloc(OPERATIONS, sizeof *asked[which]);
         CHECK(asked[which] != NULL);
