@@ -19,6 +19,7 @@ ModkitError                 the root; catch this to catch them all
 ├─ PersonaError             a .persona file is missing, damaged, or from another version
 ├─ SaveError                a save file is damaged, from another version, or cannot be written
 ├─ ProtocolError            another process sent what is not modkit's protocol, or speaks another version of it
+├─ ActionRefused            raised by an action's own function to say no; the character is told why
 └─ ModError                 a mod's manifest or script cannot be used
 
 Each message is one sentence that says what was wrong, where, and what to do. Bad input never
@@ -28,6 +29,7 @@ raises anything else.
 from __future__ import annotations
 
 __all__ = [
+    "ActionRefused",
     "CardError",
     "ContextOverflow",
     "DumpError",
@@ -134,6 +136,10 @@ class SaveError(ModkitError):
 
 class ProtocolError(ModkitError):
     """Another process sent what is not modkit's protocol, or speaks another version of it."""
+
+
+class ActionRefused(ModkitError):
+    """Raised by the function of an action to say no; its message is what the character notices."""
 
 
 class ModError(ModkitError):

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "engine.md", ROOT / "docs" / "models.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("actions", "engine", "grammars", "models"))]
 
 
 def snippets(language: str) -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-        found += [(f"{page.name}-{i}", block) for i, block in enumerate(blocks)]
+        found += [(f"{page.name}-{i}", block) for i, block in enumerate(blocks) if not block.startswith("# mods/")]
     return found
 
 

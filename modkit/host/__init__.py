@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from modkit.host.apis import Api
 from modkit.host.events import Event, Handler
-from modkit.host.hooks import every, on, restore, save
+from modkit.host.hooks import action, every, on, restore, save
 from modkit.host.host import Host
 from modkit.host.manifest import Manifest
 from modkit.host.mod import Mod
@@ -25,6 +25,7 @@ __all__ = [
     "Manifest",
     "Mod",
     "ModReport",
+    "action",
     "event",
     "every",
     "frames",

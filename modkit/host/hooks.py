@@ -16,7 +16,7 @@ from modkit.errors import ModError
 if TYPE_CHECKING:
     from modkit.host.mod import Mod
 
-__all__ = ["every", "loading", "on", "restore", "save"]
+__all__ = ["action", "every", "loading", "on", "restore", "save"]
 
 F = TypeVar("F", bound=Callable[..., object])
 _loading: ContextVar[Mod | None] = ContextVar("modkit_loading", default=None)
@@ -46,6 +46,23 @@ def every(seconds: float) -> Callable[[F], F]:
 
     def decorate(fn: F) -> F:
         current_mod(f"@every({seconds!r})", "mod.every(seconds, fn)").every(seconds, fn)
+        return fn
+
+    return decorate
+
+
+def action(
+    npc: str, when: Callable[[Mod], object] | None = None, name: str | None = None
+) -> Callable[[F], F]:
+    """Let the NPC of that id have the decorated `fn(mod, ...)` done while `when(mod)` is true (None: always).
+
+    The types of the other parameters bound what the model may ask for, the docstring's first line tells it what
+    happens; see docs/actions.md. Works only while the script loads; a running mod calls `mod.action(npc, fn)`.
+    """
+
+    def decorate(fn: F) -> F:
+        mod = current_mod(f"@action({npc!r})", "mod.action(npc, fn)")
+        mod.on("ready", lambda mod, _: mod.action(npc, fn, when, name))
         return fn
 
     return decorate

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from modkit.errors import ModError
 from modkit.host.apis import Api
+from modkit.host.deeds import ModActions
 from modkit.host.events import LIFECYCLE, Event, Handler, Origin, check_event_name
 from modkit.host.report import UNLOADED, Account
 from modkit.host.requires import check_range, check_version
@@ -45,6 +46,11 @@ class ModNPC:
         stream.on_done(lambda done: streams.pop(done, None))
         return stream
 
+    @property
+    def actions(self) -> ModActions:
+        """`NPC.actions`; what the mod adds is its own, and goes with it."""
+        return ModActions(self._mod, self._npc)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._npc, name)
 
@@ -76,6 +82,7 @@ class Mod:
         self._origins: dict[str, Origin] = {}
         self._hooks: dict[str, Callable[..., Any]] = {}
         self._offered: tuple[Any, str] | None = None
+        self._deeds: list[tuple[Any, str]] = []
 
     @property
     def folder(self) -> Path:
@@ -174,6 +181,16 @@ class Mod:
         """Call `fn(mod)` once, after that much game time; `.remove()` before then calls it off."""
         return self._timer(check_seconds(seconds, "after()", least=0), fn, repeat=False)
 
+    def action(
+        self,
+        npc: str,
+        fn: Callable[..., Any],
+        when: Callable[[Mod], object] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """As `@action`: let the NPC have `fn(mod, ...)` done. Raises `ModError` when there is no such NPC."""
+        self.npc(npc).actions.add(fn, when and (lambda: when(self)), name)
+
     def spawn(self, coro: Coroutine[Any, Any, Any]) -> Task:
         """Run a coroutine beside the caller, up to its first wait at once; `.cancel()` ends it."""
         self._check()
@@ -236,6 +253,9 @@ class Mod:
             stream.cancel()
         for file in self._open:
             file.close()
+        for actions, name in self._deeds:
+            actions.remove(name)
+        self._deeds.clear()
         self._host._scheduler.forget(self)
         self._handlers.clear()
         self._streams.clear()

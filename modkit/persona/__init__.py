@@ -5,6 +5,7 @@ from modkit.persona import Persona, NPC, build
 
 from __future__ import annotations
 
+from modkit.persona.actions import Actions, Deed
 from modkit.persona.build import BuildReport, build
 from modkit.persona.gates import Gate
 from modkit.persona.knowledge import Knowledge, Lore, Rule
@@ -19,7 +20,9 @@ from modkit.persona.vectors import Embedder, EngineEmbedder, open_embedder
 
 __all__ = [
     "NPC",
+    "Actions",
     "BuildReport",
+    "Deed",
     "DumpFile",
     "Embedder",
     "EngineEmbedder",

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from modkit.engine.marks import Call
 from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError, SaveError
+from modkit.native.sampling import Options
 from modkit.persona import prompt
+from modkit.persona.actions import Actions, Deed
 from modkit.persona.gates import state_of
 from modkit.persona.lines import Source
 from modkit.persona.memory import STOP_WORDS, Memory, tokens
+from modkit.persona.offer import Offer
 from modkit.persona.persona import Persona
 from modkit.persona.recall import Retrieval
 from modkit.persona.save import Save, SavedTurn
@@ -34,6 +38,7 @@ __all__ = ["NPC", "Turn"]
 _log = logging.getLogger("modkit.persona")
 
 DEFAULTS: dict[str, Any] = {"max_tokens": 120, "temperature": 0.7}
+_GRAMMARS = "grammar" in Options.__dataclass_fields__
 _PER_MESSAGE = 8  # tokens a chat template puts around a message
 _BYTES_PER_TOKEN = 3.0  # of text, until this model's own figure is known
 _SILENCE = "..."  # the reply of a turn that was interrupted before its first word
@@ -61,6 +66,10 @@ class Turn:
     prompt_bytes: int = 0  # of all contents of that prompt
     first: int = 0  # the oldest turn that was in it
     state: dict[str, Any] = field(default_factory=dict, repr=False)  # of the game, what the gates ask for
+    raw: str = ""  # the reply with its marks, when there were any
+    deeds: list[Deed] = field(default_factory=list)
+    offer: Offer | None = field(default=None, repr=False)
+    noticed: int = 0  # how many of the last facts are what came of earlier deeds
 
 
 class NPC:
@@ -74,6 +83,9 @@ class NPC:
 
     `state` is a dict that the mod keeps up to date with the game's state: lines and lore behind a gate come to
     mind only while `state` opens it. `last_retrieval` says how the last memories were found.
+
+    `moods` and `gestures` are the names that `<mood:...>` and `<gesture:...>` in a reply may have; they come as events
+    of the stream. `actions` is what she can do in the game.
 
     Making one reads the persona and the save from the disk (about a millisecond); do it while loading.
     Raises PersonaError, SaveError.
@@ -90,6 +102,8 @@ class NPC:
         id: str | None = None,
         embedder: Embedder | None = None,
         state: dict[str, Any] | None = None,
+        moods: Collection[str] = (),
+        gestures: Collection[str] = (),
     ) -> None:
         self._owns_persona = not isinstance(persona, Persona)
         self.persona = persona if isinstance(persona, Persona) else Persona.open(persona)
@@ -97,7 +111,7 @@ class NPC:
         try:
             self.save = save if save is None or isinstance(save, Save) else Save.open(save)
             self.id = id or self.persona.name
-            self._turns = [_restored(turn) for turn in self.save.turns(self.id)] if self.save else []
+            self._turns = [_restored(turn, self.persona.name) for turn in self.save.turns(self.id)] if self.save else []
         except SaveError:
             if self._owns_persona:
                 self.persona.close()
@@ -109,6 +123,10 @@ class NPC:
         self.state: dict[str, Any] = {} if state is None else state
         self.last_retrieval: Retrieval | None = None
         self._said_why = ""
+        self.moods, self.gestures = frozenset(moods), frozenset(gestures)
+        self.actions = Actions(self)
+        for turn in self._turns[-1:]:
+            self.actions._put_back(deed.fact for deed in turn.deeds if deed.fact)
         self.save_error: SaveError | None = None
         self._bytes_per_token = _BYTES_PER_TOKEN
         for turn in self._turns[-1:]:
@@ -140,12 +158,19 @@ class NPC:
         return self._speaking is not None and not self._speaking[0].done
 
     def say(
-        self, text: str, facts: Iterable[str] = (), *, state: Mapping[str, Any] | None = None, **options: Any
+        self,
+        text: str,
+        facts: Iterable[str] = (),
+        *,
+        state: Mapping[str, Any] | None = None,
+        actions: Iterable[str] | None = None,
+        **options: Any,
     ) -> Stream:
         """Say `text` to her; returns a Stream of her reply at once.
 
         `facts` are what she notices at this moment, one sentence each. `state` is the game's for this turn alone,
-        beside `npc.state`. `options` are those of `Engine.chat`;
+        beside `npc.state`. `actions` are the names of those of her actions that she may take in this turn (None: all
+        that are possible now; (): none). `options` are those of `Engine.chat`;
         the defaults are max_tokens=120, temperature=0.7 and a stop where the model would speak for the player.
         When she still speaks she is interrupted, and what she has said so far stands as her reply. Raises
         OptionError, and what the engine raises when it cannot take a request.
@@ -157,13 +182,23 @@ class NPC:
         if isinstance(facts, str):
             raise OptionError("facts are a list of sentences: write say(text, facts=[...])")
         self.interrupt()
-        turn = Turn(self.player, text, tuple(str(fact) for fact in facts))
+        offer = self.actions.offered(actions)
+        noticed = self.actions._noticed()
+        turn = Turn(self.player, text, (*(str(fact) for fact in facts), *noticed), offer=offer, noticed=len(noticed))
         names = self.persona.gate_names
         turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
         earlier = list(self._turns)
+        if offer and _GRAMMARS:
+            options.setdefault("grammar", offer)
         options = {**DEFAULTS, "stop": (f"\n{self.player}:",), **options}
         room = int(options["max_tokens"] or 0)
-        stream = self.engine.chat(lambda: self._messages(turn, earlier, room), **options)
+        try:
+            stream = self.engine.chat(lambda: self._messages(turn, earlier, room), **options)
+        except ModkitError:
+            self.actions._put_back(noticed)
+            raise
+        stream.expect(self.moods, self.gestures, calls=True)
+        stream._listen(lambda event: self._happened(event, turn))
         self._turns.append(turn)
         self._speaking = (stream, turn)
         stream.on_done(lambda done: self._finished(done, turn))
@@ -176,7 +211,7 @@ class NPC:
         stream, turn = self._speaking
         stream.cancel()
         if turn.finish is None:  # decided now: words that are still on their way were never heard
-            turn.reply, turn.finish = stream.text, "cancelled"
+            turn.reply, turn.finish, turn.raw = stream.text, "cancelled", _marked(stream)
             self._keep(turn)
         self._speaking = None
 
@@ -210,17 +245,22 @@ class NPC:
             self._speaking = None
         if turn.finish is not None:  # interrupted, and kept then
             return
-        if stream.finish == "error" and not stream.text:
+        if stream.finish == "error" and not stream.text and not turn.deeds:
             self._turns.remove(turn)  # nothing was said; the player can say it again
+            self.actions._put_back(turn.facts[-turn.noticed :] if turn.noticed else ())
             if isinstance(stream.error, ContextOverflow):
                 self._first = max(self._first, (self._first + len(self._turns) + 1) // 2)
             return
-        turn.reply, turn.finish = stream.text, stream.finish
+        turn.reply, turn.finish, turn.raw = stream.text, stream.finish, _marked(stream)
         turn.model = str(getattr(self.engine, "name", ""))
         turn.tokens, turn.prompt_tokens = tuple(stream.tokens), stream.stats.prompt_tokens
         turn.cost = turn.prompt_tokens + stream.stats.generated_tokens
         self._learn(turn)
         self._keep(turn)
+
+    def _happened(self, event: object, turn: Turn) -> None:
+        if isinstance(event, Call) and turn.finish is None and turn.offer is not None:
+            self.actions._called(event, turn.offer, turn.deeds)
 
     def _keep(self, turn: Turn) -> None:
         if self.save is None:
@@ -249,7 +289,7 @@ class NPC:
             _complete(past, self.name)
             messages.append(prompt.user_message(past.content or ""))
             own = past.tokens if past.finish in ("stop", "length") else ()
-            messages.append(prompt.assistant_message(past.reply or _SILENCE, own))
+            messages.append(prompt.assistant_message(past.raw or past.reply or _SILENCE, own))
         messages.append(prompt.user_message(turn.content or ""))
         turn.first = self._first
         turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
@@ -310,7 +350,8 @@ def _complete(turn: Turn, name: str) -> None:
     """Give `turn` its content, unless it has one: what the model was given stays as it was given."""
     if turn.content is None:
         memories = [prompt.memory_text(memory, name) for memory in turn.memories]
-        turn.content = prompt.user_content(turn.words, memories, turn.facts, turn.player)
+        can = turn.offer.lines if turn.offer is not None else ()
+        turn.content = prompt.user_content(turn.words, memories, turn.facts, turn.player, can)
 
 
 def _to_save(turn: Turn, name: str) -> SavedTurn:
@@ -321,12 +362,16 @@ def _to_save(turn: Turn, name: str) -> SavedTurn:
         "facts": list(turn.facts),
         "memories": [memory.as_json() for memory in turn.memories],
     }
+    if turn.raw:
+        extra["raw"] = turn.raw
+    if turn.deeds:
+        extra["deeds"] = [[deed.name, deed.arguments, deed.outcome, deed.fact] for deed in turn.deeds]
     return SavedTurn(
         turn.player, turn.words, turn.content or "", turn.reply, turn.finish or "", turn.model, turn.tokens, extra
     )
 
 
-def _restored(saved: SavedTurn) -> Turn:
+def _restored(saved: SavedTurn, name: str) -> Turn:
     """A turn of an earlier run. Its cost is measured anew, because its window of turns is not kept.
 
     Its tokens are left behind: the cache they named is gone, and the model of that name may be another one now.
@@ -347,7 +392,23 @@ def _restored(saved: SavedTurn) -> Turn:
         saved.model,
         prompt_tokens=counts[0],
         prompt_bytes=counts[1],
+        raw=str(extra.get("raw") or ""),
+        deeds=_deeds(extra.get("deeds"), name),
     )
+
+
+def _deeds(rows: Any, name: str) -> list[Deed]:
+    found = []
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, list) and len(row) == 4 and isinstance(row[1], dict):
+            found.append(Deed(name, str(row[0]), row[1], str(row[2]), str(row[3])))
+    return found
+
+
+def _marked(stream: Stream) -> str:
+    """The reply with its marks; "" when it has none."""
+    raw = stream.raw
+    return raw if raw != stream.text else ""
 
 
 def _memory(item: dict[str, Any]) -> Memory:

@@ -27,11 +27,14 @@ MAX_WORDS = 2000  # characters of the player's words
 _PLAYERS_NAME = re.compile(r"[\[{](?:player_?(?:name)?|name|mc|mc_name|playername)[\]}]", re.IGNORECASE)
 
 
+_MARK = re.compile(r"<(?=(?:do|mood|gesture):|tool_call>)")  # nobody but the model writes marks
+
+
 def one_line(text: str, limit: int) -> str:
     """`text` without control characters, on one line, cut at a word with an ellipsis above `limit` characters."""
     head = text[: 4 * limit + 4]
     plain = "".join(" " if c.isspace() or unicodedata.category(c) in ("Cc", "Cs") else c for c in head)
-    plain = " ".join(plain.split())
+    plain = _MARK.sub("‹", " ".join(plain.split()))
     if len(plain) <= limit and len(head) == len(text):
         return plain
     cut = plain[: limit - 1]
@@ -51,9 +54,21 @@ def memory_text(memory: Memory, name: str) -> str:
     return one_line(prefix + _PLAYERS_NAME.sub("stranger", memory.text), MAX_MEMORY)
 
 
-def user_content(words: str, memories: Sequence[str] = (), facts: Iterable[str] = (), player: str = "Player") -> str:
-    """The content of one turn's user message. `memories` come best first and are written best last."""
+def user_content(
+    words: str,
+    memories: Sequence[str] = (),
+    facts: Iterable[str] = (),
+    player: str = "Player",
+    can: Iterable[str] = (),
+) -> str:
+    """The content of one turn's user message. `memories` come best first and are written best last.
+
+    `can` are the lines of what she can do: name, arguments, what it does.
+    """
     rows: list[str] = []
+    able = [text for text in (one_line(action, MAX_FACT) for action in can) if text]
+    if able:
+        rows += ["You can do:", *(f"* {text}" for text in able)]
     remembered = [text for text in (one_line(memory, MAX_MEMORY) for memory in memories) if text]
     if remembered:
         rows += ["You remember:", *(f"* {text}" for text in reversed(remembered))]

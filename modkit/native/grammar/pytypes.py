@@ -21,7 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from modkit.errors import GrammarError
 
-__all__ = ["schema_of", "schema_of_parameters"]
+__all__ = ["hints_of", "schema_of", "schema_of_parameters"]
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -52,13 +52,28 @@ def schema_of(kind: Any) -> dict[str, Any]:
     return {**schema, "$defs": made.definitions} if made.definitions else schema
 
 
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, read where it stands: what its body uses of an outer function is known too."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    around = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or ()):
+        try:
+            around[name] = cell.cell_contents
+        except ValueError:  # not set yet
+            continue
+    try:
+        return typing.get_type_hints(function, localns=around or None, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        name = getattr(function, "__name__", repr(function))
+        raise GrammarError(
+            f"{name}(): its annotations cannot be read: {error}; names in them must be known at the module's top level"
+        ) from None
+
+
 def schema_of_parameters(function: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
     """The schema of the arguments of a function as one object; its first `skip` parameters are somebody else's."""
     name = getattr(function, "__name__", repr(function))
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise GrammarError(f"{name}(): its annotations cannot be read: {error}") from None
+    hints = hints_of(function)
     made = _Schemas()
     properties: dict[str, Any] = {}
     required: list[str] = []

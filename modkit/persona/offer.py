@@ -1,0 +1,310 @@
+"""What a character can do at a moment: typed functions, their conditions, and the line, the grammar and the check
+that follow from the signature.
+
+Conditions and choices are asked on the game's thread when a turn begins, because they read the game's state. What is
+made of them (a line in the prompt, a grammar) is made once for each state and kept.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+import logging
+import threading
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modkit.errors import GrammarError, OptionError
+from modkit.native.grammar import Grammar
+from modkit.native.grammar.pytypes import hints_of, schema_of_parameters
+from modkit.native.grammar.shape import Shapes
+
+__all__ = ["Action", "Offer", "Offered"]
+
+_log = logging.getLogger("modkit.persona")
+
+MAX_NAME = 40
+MAX_CHOICES = 40  # of one parameter at one moment
+MAX_LINE = 240  # characters of an action's line in the prompt
+_KEPT = 64  # offers whose grammar is kept
+OPEN, CLOSE = "<do:", ">"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """One action as it is at this moment: the choices its parameters have now."""
+
+    action: Action
+    choices: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of its arguments, with what there is now as enums."""
+        schema = self.action.schema
+        if not self.choices:
+            return schema
+        properties = dict(schema["properties"])
+        for name, values in self.choices:
+            properties[name] = {**properties[name], "enum": list(values)}
+        return {**schema, "properties": {k: v for k, v in properties.items() if v.get("enum") != []}}
+
+    @property
+    def line(self) -> str:
+        """Its line in the prompt: `give(item: "lamp" | "rope"): Hand the player something.`"""
+        schema = self.schema
+        required = schema["required"]
+        shown = ", ".join(
+            f"{name}{'' if name in required else '?'}: {_kind(one)}" for name, one in schema["properties"].items()
+        )
+        return f"{self.action.name}({shown}): {self.action.summary}"[:MAX_LINE]
+
+
+class Action:
+    """A function that a character can have done, as the game or a mod registered it.
+
+    Its parameters are the call's arguments, except the first ones that are in `given` (`npc`, `mod`). `call` is what is
+    called in its place, with the same arguments, by whoever guards his functions.
+    Raises OptionError or GrammarError when the signature cannot be offered.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        when: Callable[[], Any] | None = None,
+        name: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
+        if not callable(function):
+            raise OptionError(f"an action is a function, not {function!r}")
+        self.function = function
+        self.when = when
+        self.name: str = name or str(getattr(function, "__name__", ""))
+        if not self.name.replace("-", "_").isidentifier() or not self.name.isascii() or len(self.name) > MAX_NAME:
+            raise OptionError(f"{self.name!r} cannot be an action's name: letters, digits and '_', at most {MAX_NAME}")
+        if inspect.iscoroutinefunction(function):
+            raise OptionError(f"the action {self.name} is async; let it start a coroutine with mod.spawn() and return")
+        self.summary = (inspect.getdoc(function) or "").strip().split("\n")[0].strip()
+        if not self.summary:
+            raise OptionError(f"the action {self.name} needs a docstring: its first line tells the model what it does")
+        self._call = call or function
+        self.given = dict(given or {})
+        parameters = list(inspect.signature(function).parameters)
+        self._skip = 0
+        while self._skip < len(parameters) and parameters[self._skip] in self.given:
+            self._skip += 1
+        self.schema = schema_of_parameters(_without_choices(function), self._skip)
+        self._choices = _choices(function, self._skip)
+        self._enums = _enums(function, self._skip)
+        self._given = [self.given[parameter] for parameter in parameters[: self._skip]]
+
+    def now(self) -> Offered | None:
+        """The action as it can be done now; None when it cannot. On the game's thread, microseconds."""
+        try:
+            if self.when is not None and not self.when():
+                return None
+            found = []
+            for name, choose in self._choices.items():
+                values = tuple(choose())[:MAX_CHOICES]
+                if not values and name in self.schema["required"]:
+                    return None
+                found.append((name, values))
+            return Offered(self, tuple(found))
+        except Exception:  # a mod's own condition: its mistake means that the action is not there
+            _log.exception("the action %s is left out: its condition or its choices failed", self.name)
+            return None
+
+    def call(self, arguments: Mapping[str, Any]) -> Any:
+        """Calls the function with checked arguments; enum parameters get their members."""
+        values = {key: self._enums[key](value) if key in self._enums else value for key, value in arguments.items()}
+        return self._call(*self._given, **values)
+
+
+@dataclass
+class Offer:
+    """All that can be done in one turn. `grammar` is made when it is first asked for, on whatever thread."""
+
+    actions: tuple[Offered, ...]
+    budget: int = 3
+    _grammar: Grammar | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    triggers: tuple[str, ...] = (OPEN,)
+    root: str = "root"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of "You can do:"."""
+        return tuple(offered.line for offered in self.actions)
+
+    @property
+    def gbnf(self) -> str:
+        """Free speech with calls in it: from the first `<do:` on, only what is offered, `budget` times."""
+        return self.grammar.gbnf
+
+    @property
+    def grammar(self) -> Grammar:
+        """The lazy grammar, as `grammar=` of `Engine.chat` takes it."""
+        with self._lock:
+            if self._grammar is None:
+                self._grammar = _grammar(self.actions, self.budget)
+            return self._grammar
+
+    def find(self, name: str) -> Offered | None:
+        """The offered action of that name."""
+        return next((offered for offered in self.actions if offered.action.name == name), None)
+
+    def __bool__(self) -> bool:
+        return bool(self.actions)
+
+
+class Offers:
+    """Makes offers and keeps the last ones, so that a state of the game that comes back costs nothing."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Offer] = {}
+
+    def of(self, actions: Iterable[Action], budget: int) -> Offer:
+        """The offer of what can be done now."""
+        now = tuple(offered for action in actions if (offered := action.now()) is not None)
+        key = (now, budget)
+        try:
+            offer = self._kept.get(key)
+        except TypeError:  # a choice that cannot be hashed
+            return Offer(now, budget)
+        if offer is None:
+            while len(self._kept) >= _KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            offer = self._kept[key] = Offer(now, budget)
+        return offer
+
+
+def problem(offered: Offered, text: str) -> tuple[dict[str, Any], str]:
+    """The arguments of a call, and in one sentence what is wrong with them ("": nothing)."""
+    try:
+        arguments = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
+    except (ValueError, RecursionError) as error:
+        return {}, f"its arguments are not JSON ({str(error)[:60]})"
+    if not isinstance(arguments, dict):
+        return {}, "its arguments are not an object"
+    schema = offered.schema
+    for name in arguments:
+        if name not in schema["properties"]:
+            known = ", ".join(schema["properties"]) or "none"
+            return {}, f"it has no argument {str(name)[:40]!r} (there are: {known})"
+    for name in schema["required"]:
+        if name not in arguments:
+            return {}, f"the argument {name!r} is missing"
+    for name, value in arguments.items():
+        one = schema["properties"][name]
+        try:
+            fits = Shapes({**one, "$defs": schema.get("$defs", {})}).allows(value)
+        except (GrammarError, RecursionError, OverflowError):
+            fits = False
+        if not fits:
+            return {}, f"{name} must be {_kind(one)}"
+    return arguments, ""
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+# ---- the grammar ----
+
+
+def _grammar(actions: tuple[Offered, ...], budget: int) -> Grammar:
+    calls: Grammar | None = None
+    for offered in actions:
+        arguments = Grammar.from_schema(offered.schema, spaces=False, closed=True)
+        one = Grammar.from_text(f"{OPEN}{offered.action.name} ") + arguments + CLOSE
+        calls = one if calls is None else calls | one
+    if calls is None:
+        raise GrammarError("nothing is offered, so there is no grammar")
+    # words, in which no "<do:" can begin: after a '<' nothing that leads there
+    free = Grammar('root ::= [^<] | "<" ([^d<] | "d" ([^o<] | "o" [^:<]))').repeat()
+    return (calls + (free + calls).repeat(0, budget - 1) + free if budget > 1 else calls + free).lazy(OPEN)
+
+
+# ---- the signature ----
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A parameter's type, as a person would write it."""
+    if "enum" in schema:
+        return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"]) or "nothing there is"
+    if "anyOf" in schema:
+        return " | ".join(_kind(one) for one in schema["anyOf"])
+    kind = schema.get("type")
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if kind in ("integer", "number") and low is not None and high is not None:
+        return f"{low} to {high}"
+    if kind in ("integer", "number"):
+        limits = [f"at least {low}"] if low is not None else [f"at most {high}"] if high is not None else []
+        return " ".join(["a whole number" if kind == "integer" else "a number", *limits])
+    if kind == "array":
+        return f"a list of {_kind(schema.get('items', {}))}"
+    return {"string": "a text", "boolean": "true | false", "null": "null"}.get(str(kind), "JSON")
+
+
+def _choices(function: Callable[..., Any], skip: int) -> dict[str, Callable[[], Iterable[Any]]]:
+    """Parameters whose values are asked anew each turn: `item: Annotated[str, things_at_hand]`."""
+    found = {}
+    for name, hint in _parameters(function, skip):
+        if typing.get_origin(hint) is typing.Annotated:
+            for item in hint.__metadata__:
+                if _asks(item):
+                    found[name] = item
+    return found
+
+
+def _asks(item: Any) -> bool:
+    return callable(item) and not isinstance(item, type) and not hasattr(item, "ge") and not hasattr(item, "pattern")
+
+
+def _enums(function: Callable[..., Any], skip: int) -> dict[str, type[enum.Enum]]:
+    found = {}
+    for name, hint in _parameters(function, skip):
+        bare = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+        if isinstance(bare, type) and issubclass(bare, enum.Enum):
+            found[name] = bare
+    return found
+
+
+def _parameters(function: Callable[..., Any], skip: int) -> list[tuple[str, Any]]:
+    hints = hints_of(function)
+    return [(name, hints[name]) for name in list(inspect.signature(function).parameters)[skip:] if name in hints]
+
+
+def _without_choices(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same signature, without the functions that are asked each turn."""
+    hints = hints_of(function)
+    annotated: Any = typing.Annotated
+
+    def stand_in() -> None: ...
+
+    stand_in.__name__ = getattr(function, "__name__", "action")
+    signature = inspect.signature(function)
+    parameters, annotations = [], {}
+    for name, parameter in signature.parameters.items():
+        hint = hints.get(name, parameter.empty)
+        if typing.get_origin(hint) is typing.Annotated:
+            kept = tuple(item for item in hint.__metadata__ if not _asks(item))
+            bare = typing.get_args(hint)[0]
+            parts = (bare, *kept)
+            hint = annotated[parts] if kept else bare
+        if hint is not parameter.empty:
+            annotations[name] = hint
+        parameters.append(parameter)
+    stand_in.__annotations__ = annotations
+    stand_in.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return stand_in
