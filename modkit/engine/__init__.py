@@ -7,7 +7,7 @@ from modkit.engine.chat import Chat
 from modkit.engine.engine import Engine
 from modkit.engine.marks import Call, Sentence, Tag
 from modkit.engine.protocol import AnyEngine, Message
-from modkit.engine.stream import Answer, Stats, Stream
+from modkit.engine.stream import Answer, Stats, Stream, TokenLogprob
 from modkit.native.sampling import Options
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "Stats",
     "Stream",
     "Tag",
+    "TokenLogprob",
 ]

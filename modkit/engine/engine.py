@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import threading
 import warnings
 import weakref
@@ -30,6 +31,7 @@ from modkit.errors import (
     EngineClosed,
     EngineDied,
     EngineError,
+    GrammarError,
     ModelError,
     ModkitError,
     OptionError,
@@ -51,7 +53,20 @@ llama_log = logging.getLogger("modkit.llama")
 P = TypeVar("P", bound=Pending[Any])
 _FINISH = ("stop", "length", "cancelled", "stop")
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-_ERRORS: dict[int, type[ModkitError]] = {Worker.CODE_OVERFLOW: ContextOverflow}
+
+
+def _grammar_error(message: str) -> GrammarError:
+    """With the place that the worker's sentence names."""
+    place = re.match(r"line (\d+), column (\d+)(?: in rule '([^']*)')?", message)
+    if place is None:
+        return GrammarError(message)
+    return GrammarError(message, line=int(place[1]), column=int(place[2]), rule=place[3])
+
+
+_ERRORS: dict[int, Callable[[str], ModkitError]] = {
+    Worker.CODE_OVERFLOW: ContextOverflow,
+    Worker.CODE_GRAMMAR: _grammar_error,
+}
 
 
 class Engine:
@@ -215,10 +230,13 @@ class Engine:
                 self._stream_event(streams, kind, event)
 
     def _stream_event(self, streams: dict[int, Pending[Any]], kind: int, event: list[Any]) -> None:
-        if kind == Worker.STARTED:
+        if kind in (Worker.STARTED, Worker.LOGPROBS):
             stream = streams.get(event[0])
             if stream is not None:
-                stream._started(event[2], event[3])
+                if kind == Worker.STARTED:
+                    stream._started(event[2], event[3])
+                else:
+                    stream._told(event[2:])
             return
         stream = streams.pop(event[0], None)
         if stream is None:

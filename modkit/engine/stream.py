@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from modkit.engine.marks import Call, MarkReader, Sentence, Tag
 from modkit.engine.sentences import Sentences
@@ -19,7 +19,7 @@ from modkit.errors import EngineError, ModkitError, StreamTimeout
 if TYPE_CHECKING:
     from modkit.engine.protocol import AnyEngine
 
-__all__ = ["Answer", "Pending", "Stats", "Stream"]
+__all__ = ["Answer", "Pending", "Stats", "Stream", "TokenLogprob"]
 
 T = TypeVar("T")
 _log = logging.getLogger("modkit.engine")
@@ -38,6 +38,16 @@ class Stats:
     """from submit to the first sampled token"""
     tokens_per_second: float = 0.0
     """of generation, first token excluded"""
+
+
+class TokenLogprob(NamedTuple):
+    """A token as the model saw it, before any sampler: its id, the logarithm of its probability, its text (bytes that
+    are no whole character as "?"), and, for the token that was chosen, the likeliest ones instead of it."""
+
+    token: int
+    logprob: float
+    text: str
+    top: tuple[TokenLogprob, ...] = ()
 
 
 class _Arrival:
@@ -125,6 +135,9 @@ class Pending(Generic[T]):
         self.stats.prompt_tokens = prompt_tokens
         self.stats.cached_tokens = cached_tokens
 
+    def _told(self, records: list[list[Any]]) -> None:
+        """Log-probabilities: of the token chosen, then of the likeliest."""
+
     def _feed(self, text: str, token: int = -1) -> None:
         """A piece of text; what has none ignores it."""
 
@@ -175,6 +188,7 @@ class Stream(Pending[str]):
         self._parts: list[str] = []
         self._taken = 0
         self._tokens: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
         self._raw: list[str] = self._parts
         self._reader: MarkReader | None = None
         self._sentences: Sentences | None = None
@@ -191,6 +205,11 @@ class Stream(Pending[str]):
     def raw(self) -> str:
         """Everything that the model wrote, marks included."""
         return "".join(self._raw)
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """One for each token, when `logprobs=` asked for them."""
+        return tuple(self._logprobs)
 
     @property
     def events(self) -> tuple[Tag | Call | Sentence, ...]:
@@ -294,6 +313,11 @@ class Stream(Pending[str]):
             raise self.error
 
     # ---- for engines: called inside tick() ----
+
+    def _told(self, records: list[list[Any]]) -> None:
+        if not self._cancelled:
+            chosen, *likeliest = (TokenLogprob(*record) for record in records)
+            self._logprobs.append(chosen._replace(top=tuple(likeliest)))
 
     def _feed(self, text: str, token: int = -1) -> None:
         if self._cancelled or self.finish is not None:

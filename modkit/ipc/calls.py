@@ -29,6 +29,8 @@ def options_to(options: Options) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for field in fields(options):
         value = getattr(options, field.name)
+        if field.name == "grammar":
+            value = options.plain_grammar()
         if value != field.default:
             made[field.name] = plain(field.name, value)
     return made

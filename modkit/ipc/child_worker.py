@@ -16,7 +16,8 @@ from modkit.ipc.calls import ENGINE_LIMITS, options_to, plain
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REQUEST
 from modkit.ipc.python import command
 from modkit.ipc.supervisor import Arrived, Supervisor
-from modkit.native.worker import MAX_PROMPT_BYTES, Vectors, Worker, WorkerState
+from modkit.native.request import MAX_PROMPT_BYTES
+from modkit.native.worker import Vectors, Worker, WorkerState
 
 if TYPE_CHECKING:
     from modkit.native.sampling import Options

@@ -217,18 +217,38 @@ static size_t aligned(size_t n) {
     return (n + 15) & ~(size_t) 15;
 }
 
+static size_t segment_bytes(const mk_segment *s) {
+    return (size_t) s->length * (s->kind == MK_TOKENS ? 4 : 1);
+}
+
+/* A copy behind the job, with a NUL that is not counted. */
+static mk_segment copied(mk_job *job, size_t *at, const mk_segment *s) {
+    mk_segment copy = *s;
+    copy.data = (char *) job + *at;
+    if (segment_bytes(s) > 0) {
+        memcpy((char *) job + *at, s->data, segment_bytes(s));
+    }
+    *at += aligned(segment_bytes(s) + 1);
+    return copy;
+}
+
 static mk_job *job_new(const mk_request *ask) {
     size_t size = aligned(sizeof(mk_job)) + aligned((size_t) ask->n_segments * sizeof(mk_segment))
                   + aligned((size_t) ask->n_stops * sizeof(mk_stop))
-                  + aligned((size_t) ask->n_segments * sizeof(int32_t));
+                  + aligned((size_t) ask->n_segments * sizeof(int32_t))
+                  + aligned((size_t) ask->n_triggers * sizeof(mk_stop));
     size_t at = size;
     mk_job *job;
     for (int32_t i = 0; i < ask->n_segments; i++) {
-        size += aligned((size_t) ask->segments[i].length * (ask->segments[i].kind == MK_TOKENS ? 4 : 1));
+        size += aligned(segment_bytes(&ask->segments[i]) + 1);
     }
     for (int32_t i = 0; i < ask->n_stops; i++) {
-        size += aligned((size_t) ask->stops[i].length);
+        size += aligned(segment_bytes(&ask->stops[i]) + 1);
     }
+    for (int32_t i = 0; i < ask->n_triggers; i++) {
+        size += aligned(segment_bytes(&ask->triggers[i]) + 1);
+    }
+    size += ask->grammar == NULL ? 0 : aligned(segment_bytes(ask->grammar) + 1) + aligned(segment_bytes(ask->root) + 1);
     job = malloc(size);
     if (job == NULL) {
         return NULL;
@@ -238,19 +258,24 @@ static mk_job *job_new(const mk_request *ask) {
     job->segments = (mk_segment *) ((char *) job + aligned(sizeof(mk_job)));
     job->stops = (mk_stop *) ((char *) job->segments + aligned((size_t) ask->n_segments * sizeof(mk_segment)));
     job->turns = (int32_t *) ((char *) job->stops + aligned((size_t) ask->n_stops * sizeof(mk_stop)));
+    job->triggers = (mk_stop *) ((char *) job->turns + aligned((size_t) ask->n_segments * sizeof(int32_t)));
     for (int32_t i = 0; i < ask->n_segments; i++) {
-        const mk_segment *s = &ask->segments[i];
-        size_t n = (size_t) s->length * (s->kind == MK_TOKENS ? 4 : 1);
-        if (n > 0) {
-            memcpy((char *) job + at, s->data, n);
-        }
-        job->segments[i] = (mk_segment){(char *) job + at, s->length, s->kind, s->turn};
-        at += aligned(n);
+        job->segments[i] = copied(job, &at, &ask->segments[i]);
     }
     for (int32_t i = 0; i < ask->n_stops; i++) {
-        memcpy((char *) job + at, ask->stops[i].data, (size_t) ask->stops[i].length);
-        job->stops[i] = (mk_stop){(char *) job + at, ask->stops[i].length};
-        at += aligned((size_t) ask->stops[i].length);
+        mk_segment stop = copied(job, &at, &ask->stops[i]);
+        job->stops[i] = (mk_stop){stop.data, stop.length};
+    }
+    for (int32_t i = 0; i < ask->n_triggers; i++) {
+        mk_segment trigger = copied(job, &at, &ask->triggers[i]);
+        job->triggers[i] = (mk_stop){trigger.data, trigger.length};
+    }
+    if (ask->grammar != NULL) {
+        mk_segment root;
+        job->grammar = copied(job, &at, ask->grammar);
+        root = copied(job, &at, ask->root);
+        job->root = (char *) (uintptr_t) root.data;
+        job->root[root.length] = '\0';
     }
     job->submitted = mk_now();
     mk_block_hold(ask->block);

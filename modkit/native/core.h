@@ -102,6 +102,9 @@ typedef struct mk_ggml_params {
     X(int32_t, llama_vocab_sep, (const void *) )                                                                       \
     X(bool, llama_vocab_get_add_eos, (const void *) )                                                                  \
     X(bool, llama_vocab_get_add_sep, (const void *) )                                                                  \
+    X(float *, llama_get_logits_ith, (void *, int32_t))                                                                \
+    X(void, llama_sampler_apply, (void *, void *) )                                                                    \
+    X(void, llama_sampler_accept, (void *, int32_t))                                                                   \
     X(void *, llama_sampler_chain_init, (mk_chain_params))                                                             \
     X(void, llama_sampler_chain_add, (void *, void *) )                                                                \
     X(void *, llama_sampler_init_greedy, (void) )                                                                      \
@@ -153,9 +156,10 @@ enum {
     MK_DONE = 5,      /* [id, 5, finish, generated tokens, s from submit to first token, s from then on, text] */
     MK_ERROR = 6,     /* [id, 6, code, reason]: the stream is over */
     MK_LOG = 7,       /* [0, 7, ggml level, line] */
+    MK_LOGPROBS = 8,  /* [id, 8, [token, log-probability, text], …]: the next MK_TOKEN's, then the likeliest ones' */
 };
 enum { MK_FINISH_STOP = 0, MK_FINISH_LENGTH = 1, MK_FINISH_CANCELLED = 2, MK_FINISH_STOP_STRING = 3 };
-enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4, MK_CODE_TASK = 5 };
+enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4, MK_CODE_TASK = 5, MK_CODE_GRAMMAR = 6 };
 enum { MK_LOADING = 0, MK_READY = 1, MK_ENDED = 2, MK_DEAD = 3 };
 
 /* Read by the host through a buffer, without a call: a tick with no news costs two loads. */
@@ -319,7 +323,13 @@ typedef struct mk_request {
     bool normalise;  /* vectors of length 1 */
     bool trim;       /* cut texts longer than the model reads, instead of failing */
     int32_t priority; /* MK_AMBIENT … MK_PLAYER */
+    const mk_segment *grammar;  /* GBNF; NULL for none */
+    const mk_segment *root;     /* the rule to start from */
+    const mk_segment *triggers; /* the grammar holds from one of these texts on; none: from the beginning */
+    int32_t n_triggers;
+    int32_t logprobs;           /* how many of the likeliest tokens are told with each, and its own probability */
 } mk_request;
+enum { MK_MAX_LOGPROBS = 20, MK_LOGPROB_BYTES = 64 };
 
 typedef struct mk_engine mk_engine;
 

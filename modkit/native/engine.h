@@ -9,6 +9,7 @@
 #include "core.h"
 #include "curve.h"
 #include "disk.h"
+#include "hold.h"
 #include "platform.h"
 #include "ring.h"
 #include "text.h"
@@ -23,6 +24,9 @@ typedef struct mk_job {
     mk_request ask;
     mk_segment *segments;
     mk_stop *stops;
+    mk_segment grammar; /* data NULL: none */
+    char *root;
+    mk_stop *triggers;
     double submitted;
     int32_t *tokens, n_tokens; /* of the prompt, once they are known; the worker's, freed with the job */
     bool known;     /* they are, or cannot be had */
@@ -46,6 +50,7 @@ typedef struct mk_slot {
     int32_t n_tokens, n_done;
     mk_job *job; /* NULL: idle, the cache is kept for whoever comes with the same beginning */
     void *sampler;
+    mk_hold *hold; /* the grammar, or NULL */
     mk_text text;
     int32_t n_generated;
     int32_t n_batch; /* how many of its tokens are in the batch, together and in order */
@@ -142,6 +147,7 @@ struct mk_engine {
     int32_t batch_room;
     mk_job *waiting, *waiting_last;
     mk_embedder embedder;
+    struct mk_sampling *sampling; /* sample.c's, NULL until a request needs it */
     uint64_t clock;           /* for last_used */
     bool all_held;            /* every waiting request waits for what another one computes */
     bool copying;             /* llama.cpp carries out llama_memory_seq_cp in the next decode: until then no state
@@ -195,6 +201,15 @@ void mk_library_leave(mk_engine *e);
  * tokenised; the samplers, freed with llama_sampler_free, NULL when there are none to be had */
 int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n);
 void *mk_sampler_new(mk_engine *e, const mk_request *ask);
+
+/* sample.c: what a slot needs to sample, and the next token. told_room: ring space for the
+ * probabilities that are told with it. log_sum is of all exp(logit) */
+uint32_t mk_sample_begin(mk_engine *e, mk_slot *slot, char *reason, size_t size);
+void mk_sample_end(mk_engine *e, mk_slot *slot);
+int32_t mk_sample(mk_engine *e, mk_slot *slot, int32_t output, const char **wrong);
+uint32_t mk_told_room(const mk_slot *slot);
+double mk_log_sum(const float *logits, int32_t n);
+void mk_sampling_free(mk_engine *e);
 
 /* cache.c */
 void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);

@@ -257,6 +257,7 @@ static void give_back(mk_engine *e) {
         free(e->slots[i].text.bytes);
     }
     mk_store_free(e);
+    mk_sampling_free(e);
     mk_batch_free(&e->batch);
     mk_embed_free(e);
     free(e->slots);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from modkit.errors import OptionError
@@ -14,6 +14,8 @@ __all__ = ["Options"]
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 PRIORITIES = ("ambient", "near", "player")  # in the order of core.h
+MAX_GRAMMAR = 1 << 20
+MAX_LOGPROBS = 20
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Options:
                         next prompt that begins with them; None: in a chat, all before the first turn
     priority            "player" (who talks with the player), "near" or "ambient": shares of 4, 2 and 1 when several
                         speak and there is not time for all; a waiting one of higher priority starts first
+    grammar             what the reply is held to: a Grammar, or a str of GBNF; a wrong one ends the stream with
+                        GrammarError
+    logprobs            1 to 20: `Stream.logprobs` has each token's log-probability and so many of the likeliest ones
     """
 
     max_tokens: int = 256
@@ -49,6 +54,8 @@ class Options:
     repeat_last_n: int = 64
     pin: int | None = None
     priority: str = "near"
+    grammar: object = None
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -61,9 +68,10 @@ class Options:
             ("frequency_penalty", -100, 100),
             ("presence_penalty", -100, 100),
             ("repeat_last_n", 0, 2**20),
+            ("logprobs", 0, MAX_LOGPROBS),
         ):
             value = getattr(self, name)
-            whole = name in ("max_tokens", "top_k", "repeat_last_n")
+            whole = name in ("max_tokens", "top_k", "repeat_last_n", "logprobs")
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 raise OptionError(f"{name}={value!r}: give a{' whole' if whole else ''} number")
             if math.isnan(value) or not low <= value <= high:
@@ -75,6 +83,7 @@ class Options:
         if self.priority not in PRIORITIES:
             raise OptionError(f'priority={self.priority!r}: give "player", "near" or "ambient"')
         self.stops()
+        self.grammar_text()
 
     def stops(self) -> list[bytes]:
         """The stop strings as UTF-8; raises OptionError when they are not usable."""
@@ -85,6 +94,36 @@ class Options:
         if len(encoded) > MAX_STOPS or any(len(s) > MAX_STOP_BYTES for s in encoded):
             raise OptionError(f"stop: at most {MAX_STOPS} strings of at most {MAX_STOP_BYTES} bytes")
         return encoded
+
+    def grammar_text(self) -> tuple[bytes, bytes, list[bytes]] | None:
+        """The grammar as (GBNF, root, triggers) in UTF-8, or None; raises OptionError when it is none.
+
+        What is in the text is the worker's to judge: reading it can take longer than a frame has.
+        """
+        given = self.grammar
+        if given is None:
+            return None
+        parts = given if isinstance(given, Mapping) else {"gbnf": given} if isinstance(given, str) else None
+        text, root, triggers = (
+            (getattr(given, "gbnf", None), getattr(given, "root", None), getattr(given, "triggers", ()))
+            if parts is None
+            else (parts.get("gbnf"), parts.get("root", "root"), parts.get("triggers", ()))
+        )
+        if not isinstance(text, str) or not isinstance(root, str):
+            raise OptionError(f"grammar: give a Grammar or a str of GBNF, not {type(given).__name__}")
+        if not isinstance(triggers, tuple | list) or not all(isinstance(t, str) and t for t in triggers):
+            raise OptionError("grammar: its triggers are texts, none of them empty")
+        made = [t.encode("utf-8", "replace") for t in triggers]
+        if len(text) > MAX_GRAMMAR or len(root) > 200 or len(made) > MAX_STOPS or any(len(t) > 400 for t in made):
+            raise OptionError(f"grammar: at most {MAX_GRAMMAR} characters, and {MAX_STOPS} triggers of 400 bytes")
+        return text.encode("utf-8", "replace"), root.encode("utf-8", "replace"), made
+
+    def plain_grammar(self) -> dict[str, object] | None:
+        """The grammar as plain values, which `grammar=` takes as well."""
+        made = self.grammar_text()
+        if made is None:
+            return None
+        return {"gbnf": made[0].decode(), "root": made[1].decode(), "triggers": [t.decode() for t in made[2]]}
 
     def drawn_seed(self) -> int:
         """The seed, or a random one."""

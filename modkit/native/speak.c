@@ -43,10 +43,7 @@ void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached)
 /* ---- a slot's stream: its words, its end ---- */
 
 void mk_slot_release(mk_engine *e, mk_slot *slot) {
-    if (slot->sampler != NULL) {
-        e->table.llama_sampler_free(slot->sampler);
-        slot->sampler = NULL;
-    }
+    mk_sample_end(e, slot);
     mk_job_free(slot->job);
     slot->job = NULL;
     slot->n_tokens = slot->n_done; /* the cache stays: the next turn begins with it */
@@ -83,9 +80,14 @@ static bool append_piece(mk_engine *e, mk_slot *slot, int32_t token) {
 }
 
 void mk_speak(mk_engine *e, mk_slot *slot) {
-    int32_t token = e->table.llama_sampler_sample(slot->sampler, e->context, slot->output);
+    const char *wrong = "the samplers chose no token";
+    int32_t token = mk_sample(e, slot, slot->output, &wrong);
     bool stopped;
     size_t n;
+    if (token < 0) {
+        mk_slot_fail(e, slot, slot->hold != NULL ? MK_CODE_GRAMMAR : MK_CODE_DECODE, wrong);
+        return;
+    }
     if (slot->first_token == 0) {
         slot->first_token = mk_now();
     }
@@ -107,6 +109,8 @@ void mk_speak(mk_engine *e, mk_slot *slot) {
     mk_text_consume(&slot->text, stopped ? slot->text.used : n);
     if (stopped) {
         mk_slot_finish(e, slot, MK_FINISH_STOP_STRING);
+    } else if (slot->hold != NULL && mk_hold_must_end(slot->hold)) {
+        mk_slot_finish(e, slot, MK_FINISH_STOP);
     } else if (slot->n_generated >= slot->job->ask.max_tokens || slot->n_tokens >= (int32_t) e->info.context) {
         mk_slot_finish(e, slot, MK_FINISH_LENGTH);
     }

@@ -87,7 +87,8 @@ static void take_commands(mk_engine *e) {
 /* ---- from a request to a slot ---- */
 
 static void begin(mk_engine *e, mk_job *job) {
-    char reason[160];
+    char reason[300];
+    uint32_t code;
     mk_slot *slot;
     const int32_t *tokens = job->tokens;
     int32_t n = job->n_tokens;
@@ -117,9 +118,14 @@ static void begin(mk_engine *e, mk_job *job) {
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
     mk_schedule_begin(e, slot);
-    slot->sampler = mk_sampler_new(e, &job->ask);
-    if (slot->sampler == NULL || mk_text_room(&slot->text, 64) == NULL) {
-        mk_slot_fail(e, slot, MK_CODE_MEMORY, "no memory for the sampler");
+    code = mk_sample_begin(e, slot, reason, sizeof reason);
+    if (code == 0 && mk_text_room(&slot->text, 64) == NULL) {
+        code = MK_CODE_MEMORY;
+        snprintf(reason, sizeof reason, "no memory for the text");
+    }
+    if (code != 0) { /* nothing was decoded: the cache is as it was */
+        mk_event_error(e, job->ask.id, code, reason);
+        mk_slot_release(e, slot);
         return;
     }
     mk_event_started(e, job->ask.id, n, slot->n_done);
@@ -223,7 +229,11 @@ static bool busy(const mk_engine *e) {
 /* Room for every record that one step can write. When the host does not tick, there is none, and the
  * worker waits instead of growing memory. */
 static bool room_for_step(mk_engine *e) {
-    return mk_ring_free(&e->ring) >= e->config.slots * e->record_room;
+    uint32_t room = e->config.slots * e->record_room;
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        room += e->slots[i].job != NULL ? mk_told_room(&e->slots[i]) : 0;
+    }
+    return mk_ring_free(&e->ring) >= room;
 }
 
 static bool may_step(mk_engine *e) {

@@ -9,11 +9,11 @@ import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modkit.errors import EngineError, OptionError, QueueFull
+from modkit.errors import EngineError, QueueFull
 from modkit.native._core import ffi
 from modkit.native._core import lib as core
 from modkit.native.plan import Plan, Share
-from modkit.native.sampling import PRIORITIES
+from modkit.native.request import Request
 
 if TYPE_CHECKING:
     from modkit.native.library import Library
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_WAITING", "Vectors", "Worker", "WorkerState"]
 
 MAX_WAITING = 1024
-MAX_PROMPT_BYTES = 1 << 26
 # What one tick takes at most: a host that was away for a while catches up over some frames
 # instead of in one long one. 16 KiB are some 600 tokens.
 DRAIN_BYTES = 16384
@@ -73,6 +72,8 @@ class Worker:
     STOP_STRING = core.MK_FINISH_STOP_STRING
     CODE_OVERFLOW = core.MK_CODE_OVERFLOW
     CODE_PROMPT = core.MK_CODE_PROMPT
+    CODE_GRAMMAR = core.MK_CODE_GRAMMAR
+    LOGPROBS = core.MK_LOGPROBS
     FAILED_MEMORY = core.MK_FAILED_MEMORY
 
     def __init__(self, library: Library, config: Any, keep: Sequence[Any] = ()) -> None:
@@ -211,47 +212,13 @@ class Worker:
 
         turns: the segments with which a turn of a conversation begins; None when it is not one.
         """
-        stops = options.stops()
-        keep: list[Any] = []  # C sees these only during the call
-        c_segments = ffi.new("mk_segment[]", max(1, len(segments)))
-        total = 0
-        for i, (content, is_template) in enumerate(segments):
-            if isinstance(content, str):
-                data = content.encode("utf-8", "replace")
-                c_segments[i].kind = core.MK_TEMPLATE if is_template else core.MK_TEXT
-                c_segments[i].length = len(data)
-                total += len(data)
-                block = ffi.from_buffer(data) if data else ffi.NULL
-            else:
-                block = ffi.new("int32_t[]", list(content))
-                c_segments[i].kind = core.MK_TOKENS
-                c_segments[i].length = len(content)
-                total += 4 * len(content)
-            c_segments[i].data = block
-            c_segments[i].turn = turns is not None and i in turns
-            keep.append(block)
-        if total > MAX_PROMPT_BYTES:
-            raise OptionError(f"the prompt has {total} bytes; at most {MAX_PROMPT_BYTES} are accepted")
-        c_stops = ffi.new("mk_segment[]", max(1, len(stops)))
-        for i, stop in enumerate(stops):
-            block = ffi.from_buffer(stop)
-            c_stops[i].data, c_stops[i].length, c_stops[i].kind = block, len(stop), core.MK_TEXT
-            keep.append(block)
-        request = ffi.new("mk_request *")
-        request.id = id
-        request.segments, request.n_segments = c_segments, len(segments)
-        request.stops, request.n_stops = c_stops, len(stops)
-        request.add_bos, request.trim_start = add_bos, trim_start
-        request.max_tokens = options.max_tokens
-        request.n_pin = -1 if options.pin is None else options.pin
-        request.keep = turns is not None or options.pin is not None
-        request.temperature, request.top_p, request.min_p = options.temperature, options.top_p, options.min_p
-        request.top_k, request.seed = options.top_k, options.drawn_seed()
-        request.repeat_penalty = options.repeat_penalty
-        request.frequency_penalty, request.presence_penalty = options.frequency_penalty, options.presence_penalty
-        request.priority = PRIORITIES.index(options.priority)
-        request.repeat_last_n = options.repeat_last_n
-        self._push(request)
+        asked = Request(id)
+        asked.prompt(segments, turns)
+        asked.sampling(options)
+        asked.c.n_pin = -1 if options.pin is None else options.pin
+        asked.c.keep = turns is not None or options.pin is not None
+        asked.c.add_bos, asked.c.trim_start = add_bos, trim_start
+        self._push(asked)
 
     def embed(self, id: int, texts: Sequence[str], *, rank: bool, pooling: int, normalise: bool, trim: bool) -> Vectors:
         """Queues texts to be made vectors (rank: scores of texts[1:] against texts[0]). Raises as submit()."""
@@ -259,23 +226,15 @@ class Worker:
         if block == ffi.NULL:
             raise EngineError("no memory for the request")
         vectors = Vectors(block)
-        segments = ffi.new("mk_segment[]", len(texts))
-        encoded = [text.encode("utf-8", "replace") for text in texts]
-        total = sum(map(len, encoded))
-        if total > MAX_PROMPT_BYTES:
-            raise OptionError(f"the texts have {total} bytes; at most {MAX_PROMPT_BYTES} are accepted at once")
-        keep = [ffi.from_buffer(data) for data in encoded]
-        for segment, data in zip(segments, keep, strict=True):
-            segment.data, segment.length, segment.kind = data, len(data), core.MK_TEXT
-        request = ffi.new("mk_request *")
-        request.id, request.segments, request.n_segments = id, segments, len(texts)
-        request.task = core.MK_TASK_RANK if rank else core.MK_TASK_EMBED
-        request.block, request.pooling, request.normalise, request.trim = block, pooling, normalise, trim
-        self._push(request)
+        asked = Request(id)
+        asked.texts(texts)
+        asked.c.task = core.MK_TASK_RANK if rank else core.MK_TASK_EMBED
+        asked.c.block, asked.c.pooling, asked.c.normalise, asked.c.trim = block, pooling, normalise, trim
+        self._push(asked)
         return vectors
 
-    def _push(self, request: Any) -> None:
-        result = core.mk_engine_submit(self._engine, request)
+    def _push(self, asked: Request) -> None:
+        result = core.mk_engine_submit(self._engine, asked.c)
         if result == -1:
             raise QueueFull(f"{MAX_WAITING} requests are waiting already; tick, or cancel some")
         if result != 0:

@@ -22,6 +22,7 @@ NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
     *("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
     *("fit", "tune", "curve", "calibrate", "disk", "files"),
+    *("sample", "hold", "grammar"),
 )
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
 
@@ -33,11 +34,13 @@ FLAGS = {
 PROGRAMS = {
     "engine": ("plain", "address+undefined", "thread"),
     "death": ("plain", "address+undefined", "thread"),
+    "sample": ("plain", "address+undefined", "thread"),
     "embed": ("plain", "address+undefined", "thread"),
     "stress": ("plain", "address+undefined", "thread"),
     "cache": ("plain", "address+undefined", "thread"),
     "schedule": ("plain", "address+undefined", "thread"),
     # one thread only: nothing that the thread sanitizer could see
+    "grammar": ("plain", "address+undefined"),
     "gguf": ("plain", "address+undefined"),
     "text": ("plain", "address+undefined"),
 }

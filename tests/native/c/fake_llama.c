@@ -39,6 +39,7 @@ typedef struct context {
     int32_t *known;          /* and how many of its tokens these logits have seen */
     int32_t n_outputs;
     bool copying;            /* a copy between sequences waits for the next decode */
+    float *logits;
     float (*rows)[FAKE_DIMENSIONS]; /* of a context for embeddings: by sequence, or by token */
     pthread_t owner;         /* the only thread that may use this context */
 } context;
@@ -473,6 +474,7 @@ static void context_free(void *context_) {
     }
     free(c->sequences);
     free(c->outputs);
+    free(c->logits);
     free(c->rows);
     free(c->known);
     free(c);
@@ -845,11 +847,10 @@ static void *penalties(int32_t n, int32_t last, float repeat, float frequency, f
     return named("penalties");
 }
 
-static int32_t sample(void *chain, void *context_, int32_t index) {
-    context *c = context_;
+/* What the script says next, after the sequence with logits at this index. */
+static int32_t scripted(context *c, int32_t index) {
     const sequence *s;
     int32_t go, say, k, n;
-    CHECK(chain != NULL && pthread_equal(c->owner, pthread_self()));
     CHECK(index >= 0 && index < c->n_outputs && c->outputs[index] >= 0); /* there are logits, of a decode that went well */
     s = &c->sequences[c->outputs[index]];
     n = c->known[index];
@@ -865,6 +866,51 @@ static int32_t sample(void *chain, void *context_, int32_t index) {
         CHECK(say > 0);
     }
     return k < go - say - 1 ? s->tokens[say + 1 + k] : FAKE_EOT;
+}
+
+static int32_t sample(void *chain, void *context_, int32_t index) {
+    context *c = context_;
+    CHECK(chain != NULL && pthread_equal(c->owner, pthread_self()));
+    return scripted(c, index);
+}
+
+/* The script's token is the likeliest; then come all others, the lower ones first. */
+static float *logits_ith(void *context_, int32_t index) {
+    context *c = context_;
+    int32_t n = c->model->options.n_vocab;
+    CHECK(pthread_equal(c->owner, pthread_self()));
+    c->logits = realloc(c->logits, (size_t) n * sizeof *c->logits);
+    CHECK(c->logits != NULL);
+    for (int32_t i = 0; i < n; i++) {
+        c->logits[i] = (float) -i / 64;
+    }
+    c->logits[scripted(c, index)] = 5;
+    return c->logits;
+}
+
+typedef struct candidate {
+    int32_t id;
+    float logit, p;
+} candidate;
+
+typedef struct candidates {
+    candidate *data;
+    size_t size;
+    int64_t selected;
+    bool sorted;
+} candidates;
+
+static void sampler_apply(void *chain, void *candidates_) {
+    candidates *c = candidates_;
+    CHECK(chain != NULL && c->size > 0);
+    c->selected = 0;
+    for (size_t i = 1; i < c->size; i++) {
+        c->selected = c->data[i].logit > c->data[c->selected].logit ? (int64_t) i : c->selected;
+    }
+}
+
+static void sampler_accept(void *chain, int32_t token) {
+    CHECK(chain != NULL && token >= 0);
 }
 
 /* ---- the table ---- */
@@ -932,6 +978,9 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_vocab_sep, sep),
         ENTRY(llama_vocab_get_add_eos, yes),
         ENTRY(llama_vocab_get_add_sep, yes),
+        ENTRY(llama_get_logits_ith, logits_ith),
+        ENTRY(llama_sampler_apply, sampler_apply),
+        ENTRY(llama_sampler_accept, sampler_accept),
         ENTRY(llama_sampler_chain_init, chain_init),
         ENTRY(llama_sampler_chain_add, chain_add),
         ENTRY(llama_sampler_init_greedy, greedy),

@@ -337,18 +337,43 @@ static void of_stream(host *h, record *r, heard *s, uint64_t kind, uint64_t fiel
     }
 }
 
+/* The token chosen and the likeliest ones, each [token, log-probability, text]. */
+static void of_logprobs(record *r, heard *s, uint64_t fields) {
+    double before = 0;
+    for (uint64_t i = 2; i < fields && !r->cut; i++) {
+        uint64_t tag = big_endian(r, 1), token = get_uint(r);
+        double logprob = get_double(r);
+        size_t n;
+        get_text(r, &n);
+        CHECK(r->cut || (tag == 0x93 && logprob <= 0 && (i <= 3 || logprob <= before)));
+        before = logprob;
+        if (i == 2 && !r->cut) {
+            s->told_token = (int) token;
+            s->told_logprob = logprob;
+        }
+    }
+    if (!r->cut) {
+        CHECK(s->ended == 0 && s->told == s->tokens);
+        s->told++;
+        s->told_n = (int) fields - 3;
+    }
+}
+
 /* Reads one record; 0 when there is no whole one. */
 static size_t read_record(host *h, const uint8_t *at, const uint8_t *end) {
     record r = {at, end, false};
-    uint64_t tag = big_endian(&r, 1), id = r.cut ? 0 : get_uint(&r), kind = r.cut ? 0 : get_uint(&r);
+    uint64_t tag = big_endian(&r, 1), fields = tag == 0xdc ? big_endian(&r, 2) : tag & 15;
+    uint64_t id = r.cut ? 0 : get_uint(&r), kind = r.cut ? 0 : get_uint(&r);
     if (r.cut) {
         return 0;
     }
-    CHECK((tag & 0xf0) == 0x90);
+    CHECK((tag & 0xf0) == 0x90 || tag == 0xdc);
     if (id == 0) {
-        of_engine(h, &r, kind, tag & 15);
+        of_engine(h, &r, kind, fields);
+    } else if (kind == MK_LOGPROBS) {
+        of_logprobs(&r, host_heard(h, id), fields);
     } else {
-        of_stream(h, &r, host_heard(h, id), kind, tag & 15);
+        of_stream(h, &r, host_heard(h, id), kind, fields);
     }
     return r.cut ? 0 : (size_t) (r.at - at);
 }
@@ -417,6 +442,8 @@ ask *ask_new(void) {
     a.temperature = a.min_p = 0;
     a.top_p = a.repeat_penalty = 1;
     a.top_k = 0;
+    a.grammar = NULL;
+    a.n_triggers = a.logprobs = 0;
     return &a;
 }
 
@@ -459,6 +486,7 @@ void ask_segment(ask *a, int kind, const char *text) {
 
 int host_try(host *h, const ask *a) {
     mk_segment whole = {a->tokens, a->n, MK_TOKENS, false}, stops[4];
+    mk_segment grammar, root = {.data = "root", .length = 4}, triggers[4];
     mk_request request = {.id = h->n_streams + 1, .max_tokens = a->max_tokens, .trim_start = a->trim_start, .seed = 1};
     int result;
     for (int i = 0; i < a->n_stops; i++) {
@@ -468,6 +496,17 @@ int host_try(host *h, const ask *a) {
     request.n_segments = a->n_segments > 0 ? a->n_segments : 1;
     request.stops = stops;
     request.n_stops = a->n_stops;
+    request.logprobs = a->logprobs;
+    if (a->grammar != NULL) {
+        grammar = (mk_segment){.data = a->grammar, .length = (int32_t) strlen(a->grammar)};
+        request.grammar = &grammar;
+        request.root = &root;
+        request.triggers = triggers;
+        request.n_triggers = a->n_triggers;
+        for (int i = 0; i < a->n_triggers; i++) {
+            triggers[i] = (mk_segment){.data = a->triggers[i], .length = (int32_t) strlen(a->triggers[i])};
+        }
+    }
     request.add_bos = a->add_bos;
     request.n_pin = a->pin;
     request.keep = a->keep;

@@ -20,6 +20,9 @@ typedef struct heard {
     size_t size;
     char reason[400];
     double first, rest; /* seconds, from MK_DONE */
+    int told; /* records of MK_LOGPROBS */
+    int told_token, told_n;
+    double told_logprob;
 } heard;
 
 typedef struct host {
@@ -47,6 +50,8 @@ typedef struct ask {
     int pin; /* tokens; -1: up to the first turn */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
+    const char *grammar, *triggers[4];
+    int n_triggers, logprobs;
 } ask;
 
 /* argv[1] is a folder to write in. Sets the alarm that ends a program that hangs. */

@@ -1,0 +1,116 @@
+/* Grammars, probabilities: what the chain chooses is held to what was asked, and told as it was. */
+#include "harness.h"
+
+#include <string.h>
+
+static host h;
+
+static uint64_t held(const char *grammar, const char *reply) {
+    ask *a = ask_new();
+    ask_text(a, "Speak. ");
+    ask_reply(a, reply);
+    a->grammar = grammar;
+    a->max_tokens = 60;
+    return host_submit(&h, a);
+}
+
+static void a_reply_is_held_to_its_grammar(void) {
+    mk_config config = usual_config();
+    host_open_ready(&h, &config);
+    /* what the model would say fits */
+    expect_text(&h, held("root ::= \"yes\" | \"no\"", "yes"), MK_FINISH_STOP, "yes");
+    /* it does not: the likeliest token that fits (the lowest byte) is taken, and the script goes on behind it */
+    expect_text(&h, held("root ::= \"yes\" | \"no\"", "maybe"), MK_FINISH_STOP, "no");
+    expect_text(&h, held("root ::= [a-z]+ \".\"", "Lamp.ends"), MK_FINISH_STOP, "aamp.");
+    /* the model would stop: it may not before the text is a member */
+    expect_text(&h, held("root ::= \"lamp\" \"!\"", "la"), MK_FINISH_STOP, "lamp!");
+    /* and ends by itself where nothing can follow */
+    expect_text(&h, held("root ::= \"lamp\"", "lamp and more"), MK_FINISH_STOP, "lamp");
+    expect_text(&h, held("root ::= [^x]*", "it may go on or end"), MK_FINISH_STOP, "it may go on or end");
+    host_close(&h);
+}
+
+static void characters_of_many_bytes_stay_whole(void) {
+    static const int32_t odd[] = {0xe2, 0xc3, 0xff, 'b'};
+    mk_config config = usual_config();
+    ask *a;
+    host_open_ready(&h, &config);
+    a = ask_new();
+    ask_reply_tokens(a, odd, 4);
+    a->grammar = "root ::= [\\u20ac]{2} \"b\"";
+    expect_text(&h, host_submit(&h, a), MK_FINISH_STOP, "\xe2\x82\xac\xe2\x82\xac" "b");
+    host_close(&h);
+}
+
+static void a_lazy_grammar_holds_its_islands_only(void) {
+    mk_config config = usual_config();
+    ask *a;
+    host_open_ready(&h, &config);
+    for (int i = 0; i < 2; i++) {
+        a = ask_new();
+        ask_text(a, "Speak. ");
+        ask_reply(a, i == 0 ? "Here, {free}. <do:take 1><do:give 2> Bye <do." : "Hm. <do:sell 2x So.");
+        a->grammar = "root ::= \"<do:\" (\"give\" | \"take\") \" \" [0-9] \">\"";
+        a->triggers[a->n_triggers++] = "<do:";
+        a->triggers[a->n_triggers++] = "<do:give";
+        a->max_tokens = 80;
+        expect_text(&h, host_submit(&h, a), MK_FINISH_STOP,
+                    i == 0 ? "Here, {free}. <do:take 1><do:give 2> Bye <do." : "Hm. <do:give 2> So.");
+    }
+    host_close(&h);
+}
+
+static void a_wrong_grammar_is_an_error_and_the_engine_goes_on(void) {
+    static const char *const wrong[] = {"", "root ::= ", "root ::= x", "root ::= \"a", "rot ::= \"a\"", "root ::= [z-a]"};
+    mk_config config = usual_config();
+    uint64_t id;
+    ask *a;
+    host_open_ready(&h, &config);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        id = held(wrong[i], "x");
+        host_until_ended(&h, id);
+        CHECK((host_heard(&h, id)->code == MK_CODE_GRAMMAR && host_heard(&h, id)->tokens == 0) || i == 1);
+    }
+    a = ask_new();
+    ask_reply(a, "x");
+    a->grammar = "root ::= \"<a>\"";
+    a->triggers[a->n_triggers++] = "<b>";
+    id = host_submit(&h, a);
+    host_until_ended(&h, id);
+    CHECK(host_heard(&h, id)->code == MK_CODE_GRAMMAR && strstr(host_heard(&h, id)->reason, "<b>") != NULL);
+    /* more ways to read a text than anybody can follow */
+    id = held("root ::= s*\ns ::= a a a a a a a a\na ::= b{0,2000}\nb ::= c{0,9}\nc ::= \"z\" c | \"z\" \"y\"? | \"z\" b \"w\"", "zzzzzzzzzzzzz");
+    host_until_ended(&h, id);
+    CHECK(host_heard(&h, id)->finish == MK_FINISH_STOP || host_heard(&h, id)->code == MK_CODE_GRAMMAR);
+    /* this vocabulary's tokens are bytes, but for a few: all can be said; a grammar of nothing ends at once */
+    expect_text(&h, held("root ::= \"fine\"", "fine"), MK_FINISH_STOP, "fine");
+    host_close(&h);
+    CHECK(atomic_load(&fake.samplers) == 0);
+}
+
+static void probabilities_are_told_with_each_token(void) {
+    mk_config config = usual_config();
+    uint64_t id;
+    ask *a;
+    host_open_ready(&h, &config);
+    for (int n = 1; n <= MK_MAX_LOGPROBS; n += 19) {
+        a = ask_new();
+        ask_reply(a, "lamp");
+        a->logprobs = n;
+        a->grammar = n == 1 ? NULL : "root ::= \"lamp\" \"s\"?";
+        id = host_submit(&h, a);
+        expect_text(&h, id, MK_FINISH_STOP, "lamp");
+        CHECK(host_heard(&h, id)->told >= 4 && host_heard(&h, id)->told_n == n && host_heard(&h, id)->told_logprob > -3);
+    }
+    host_close(&h);
+}
+
+int main(int argc, char **argv) {
+    harness_begin(argc, argv, 300);
+    RUN(a_reply_is_held_to_its_grammar);
+    RUN(characters_of_many_bytes_stay_whole);
+    RUN(a_lazy_grammar_holds_its_islands_only);
+    RUN(a_wrong_grammar_is_an_error_and_the_engine_goes_on);
+    RUN(probabilities_are_told_with_each_token);
+    return 0;
+}
