@@ -222,7 +222,7 @@ static size_t segment_bytes(const mk_segment *s) {
 }
 
 /* A copy behind the job, with a NUL that is not counted. */
-static mk_segment copied(mk_job *job, size_t *at, const mk_segment *s) {
+static mk_segment segment_copy(mk_job *job, size_t *at, const mk_segment *s) {
     mk_segment copy = *s;
     copy.data = (char *) job + *at;
     if (segment_bytes(s) > 0) {
@@ -260,20 +260,20 @@ static mk_job *job_new(const mk_request *ask) {
     job->turns = (int32_t *) ((char *) job->stops + aligned((size_t) ask->n_stops * sizeof(mk_stop)));
     job->triggers = (mk_stop *) ((char *) job->turns + aligned((size_t) ask->n_segments * sizeof(int32_t)));
     for (int32_t i = 0; i < ask->n_segments; i++) {
-        job->segments[i] = copied(job, &at, &ask->segments[i]);
+        job->segments[i] = segment_copy(job, &at, &ask->segments[i]);
     }
     for (int32_t i = 0; i < ask->n_stops; i++) {
-        mk_segment stop = copied(job, &at, &ask->stops[i]);
+        mk_segment stop = segment_copy(job, &at, &ask->stops[i]);
         job->stops[i] = (mk_stop){stop.data, stop.length};
     }
     for (int32_t i = 0; i < ask->n_triggers; i++) {
-        mk_segment trigger = copied(job, &at, &ask->triggers[i]);
+        mk_segment trigger = segment_copy(job, &at, &ask->triggers[i]);
         job->triggers[i] = (mk_stop){trigger.data, trigger.length};
     }
     if (ask->grammar != NULL) {
         mk_segment root;
-        job->grammar = copied(job, &at, ask->grammar);
-        root = copied(job, &at, ask->root);
+        job->grammar = segment_copy(job, &at, ask->grammar);
+        root = segment_copy(job, &at, ask->root);
         job->root = (char *) (uintptr_t) root.data;
         job->root[root.length] = '\0';
     }
