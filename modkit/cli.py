@@ -80,7 +80,23 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--seconds", type=float, help="how long (default: until Ctrl-C)")
     play.add_argument("--model", metavar="GGUF")
     play.add_argument("--save", metavar="FILE")
+    play.add_argument("--watch", action="store_true", help="reload a mod when its files change")
+    play.add_argument("--console", action="store_true", help="read commands from stdin (help shows them)")
+    play.add_argument("--eval", action="store_true", help="let the console run Python")
     play.set_defaults(run=_play)
+
+    new = commands.add_parser("new", help="begin something")
+    kinds = new.add_subparsers(title="kinds", metavar="KIND", required=True)
+    new_mod = kinds.add_parser("mod", help="a mod that runs as it is")
+    new_mod.add_argument("name", metavar="NAME")
+    new_mod.add_argument("--in", dest="parent", metavar="FOLDER", default=".", help="where to (default: here)")
+    new_mod.set_defaults(run=_new_mod)
+
+    check = commands.add_parser("check", help="look for mistakes in a mod without running it")
+    check.add_argument("mods", metavar="MOD", nargs="+", help="its folder or zip")
+    check.add_argument("--events", metavar="NAME,…", help="what the game emits; a handler of another is an error")
+    check.add_argument("--json", action="store_true")
+    check.set_defaults(run=_check)
 
     _serve_parser(commands)
     _persona_parser(commands)
@@ -364,7 +380,16 @@ def _chat(options: argparse.Namespace) -> int:
 def _play(options: argparse.Namespace) -> int:
     from modkit.host.play import run_headless
 
-    reports = run_headless(options.mods, options.seconds, options.model, options.save, say=_print)
+    reports = run_headless(
+        options.mods,
+        options.seconds,
+        options.model,
+        options.save,
+        say=_print,
+        watch=options.watch,
+        commands=_typed() if options.console or options.eval else None,
+        allow_eval=options.eval,
+    )
     return 0 if all(getattr(report, "problem", None) is None for report in reports.values()) else 1
 
 
@@ -414,6 +439,35 @@ def _serve(options: argparse.Namespace) -> int:
         engine_options={"context": options.context, "slots": options.slots, "threads": options.threads},
     )
     return 0
+
+
+def _typed() -> Iterable[str]:
+    """Lines of stdin, past its buffer: a thread that waits in there would end the interpreter with an error."""
+    rest = b""
+    while data := os.read(0, 4096):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
+
+
+def _new_mod(options: argparse.Namespace) -> int:
+    from modkit.host.scaffold import new_mod
+
+    folder = new_mod(options.name, options.parent)
+    _print(f"{folder}: modkit check {folder}, then modkit play {folder.parent} --watch")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from modkit.host.check import check_mod
+
+    events = options.events.split(",") if options.events is not None else None
+    found = [(mod, finding) for mod in options.mods for finding in check_mod(mod, events)]
+    if options.json:
+        _print(json.dumps([{"mod": mod, **asdict(finding)} for mod, finding in found], ensure_ascii=False, indent=2))
+    else:
+        for mod, finding in found:
+            _print(f"{mod}: {finding}")
+    return 1 if any(finding.error for _, finding in found) else 0
 
 
 def _show(engine: Any, stream: Any) -> None:

@@ -18,16 +18,15 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modkit.engine.stream import Answer, Pending, Stream
 from modkit.errors import EngineClosed, EngineDied, ModkitError, OptionError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from modkit.host import Host, Mod
 
 __all__ = ["FakeEngine", "FakeRequest", "ManualClock", "load_mod", "run_ticks"]
@@ -308,13 +307,25 @@ def run_ticks(host: _Ticks, n: int, dt: float = 1 / 60) -> None:
 
 
 def load_mod(
-    folder: str | Path, *, engine: Any = None, save: str | Path | None = None, clock: Any = None
+    folder: str | Path,
+    *,
+    engine: Any = None,
+    save: str | Path | None = None,
+    clock: Any = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Host, Mod]:
-    """Load one mod's folder into a host of its own and return both; raises `ModError` when it does not load.
+    """Load one mod's folder or zip into a host of its own and return both; raises `ModError` when it does not load.
 
-    The clock is a `ManualClock` unless given.
+    The clock is a `ManualClock` unless given. `settings` are the mod's, by name.
     """
     from modkit.host import Host
+    from modkit.host.loading import prepare_manifest
 
-    host = Host(None, engine=engine, save=save, clock=clock or ManualClock())
-    return host, host.load(folder)
+    files, manifest = prepare_manifest(Path(folder))
+    files.close()
+    host = Host(None, engine=engine, save=save, clock=clock or ManualClock(), settings={manifest.id: settings or {}})
+    try:
+        return host, host.load(folder)
+    except BaseException:
+        host.close()
+        raise

@@ -9,6 +9,7 @@ malice: mods are Python code with the rights of the game.
 from __future__ import annotations
 
 from modkit.host.apis import Api
+from modkit.host.console import Console
 from modkit.host.events import Event, Handler
 from modkit.host.hooks import action, every, on, restore, save
 from modkit.host.host import Host
@@ -19,6 +20,7 @@ from modkit.host.waits import event, frames, seconds
 
 __all__ = [
     "Api",
+    "Console",
     "Event",
     "Handler",
     "Host",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modkit.errors import OptionError
+from modkit.host.console import Console
 from modkit.host.host import Host
 
 if TYPE_CHECKING:
@@ -29,13 +32,18 @@ def run_headless(
     *,
     fps: float = 60.0,
     say: Callable[[str], None] = _log.info,
+    watch: bool = False,
+    commands: Iterable[str] | None = None,
+    allow_eval: bool = False,
 ) -> dict[str, ModReport]:
     """Run the mods for `seconds` of real time (None: until Ctrl-C) at `fps` frames a second; return the final
     report.
 
     `model` is a GGUF for the NPCs; `.persona` files in the mods' folders find it. `say` gets one line for
-    each event that a mod emits and for each mod that does not run (default: the log). Raises `ModError` when
-    `mods_dir` is not a folder, and what the engine raises for a bad model.
+    each event that a mod emits and for each mod that does not run (default: the log). `watch` reloads a mod
+    when its files change. `commands` are lines for the console, such as `sys.stdin`; they are read on a thread of
+    their own, and may use `eval` with `allow_eval`. Raises `ModError` when `mods_dir` is not a folder, and what the
+    engine raises for a bad model.
     """
     if not fps > 0:
         raise OptionError(f"fps must be more than 0, not {fps!r}.")
@@ -45,11 +53,13 @@ def run_headless(
 
         engine = Engine(model)
     try:
-        with Host(mods_dir, engine=engine, save=save) as host:
+        with Host(mods_dir, engine=engine, save=save, watch=watch) as host:
             host.subscribe("*", lambda event: say(_line(event)))
             _tell_problems(host, say)
+            lines = _read(commands) if commands is not None else None
+            console = Console(host, allow_eval=allow_eval)
             with contextlib.suppress(KeyboardInterrupt):
-                _run(host, seconds, 1 / fps)
+                _run(host, seconds, 1 / fps, lambda: _obey(console, lines, say))
             _tell_problems(host, say, state="suspended")
             return host.report
     finally:
@@ -57,10 +67,24 @@ def run_headless(
             engine.close()
 
 
-def _run(host: Host, seconds: float | None, frame: float) -> None:
+def _read(commands: Iterable[str]) -> deque[str]:
+    lines: deque[str] = deque()
+    threading.Thread(target=lambda: lines.extend(commands), name="modkit-console", daemon=True).start()
+    return lines
+
+
+def _obey(console: Console, lines: deque[str] | None, say: Callable[[str], None]) -> None:
+    while lines:
+        answer = console.run(lines.popleft())
+        if answer:
+            say(answer)
+
+
+def _run(host: Host, seconds: float | None, frame: float, between: Callable[[], None]) -> None:
     start = previous = time.monotonic()
     while seconds is None or previous - start < seconds:
         now = time.monotonic()
+        between()
         host.tick(now - previous)
         previous = now
         time.sleep(max(0.0, now + frame - time.monotonic()))

@@ -362,6 +362,10 @@ class Roster:
             known = ", ".join(sorted(self.mods)) or "none"
             raise ModError(f"No mod with the id {ident!r} is loaded; loaded: {known}.") from None
 
+    def package(self, ident: str) -> str:
+        """The name of the mod's package in `sys.modules`."""
+        return self._scripts[self.get(ident).id].name
+
     def set(self, ident: str, name: str, value: Any) -> tuple[Mod, Any]:
         """Change a setting; returns the mod and the value before. Raises `ModError`, `OptionError`."""
         mod = self.get(ident)

@@ -34,7 +34,7 @@ def test_every_snippet_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
         if language == "python" and not text.startswith("# mods/"):
             exec(compile(text, "docs/mods.md", "exec"), {"__name__": "snippet"})
             ran += 1
-    assert ran == 2
+    assert ran == 3
     with Host("mods") as host:
         heard: list[str] = []
         host.subscribe("creak", lambda event: heard.append(event.side))
@@ -69,6 +69,13 @@ def test_every_call_is_on_the_page_with_its_exact_signature(thing: type, word: s
 def test_the_hosts_own_options_are_on_the_page() -> None:
     arguments = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(Host).parameters.values()]
     assert f"`Host{inspect.Signature(arguments)}`" in QUOTED
+
+
+@pytest.mark.parametrize("name", [n for n in modkit.testing.__all__ if n != "FakeRequest"])
+def test_every_testing_tool_is_on_the_page_with_its_exact_signature(name: str) -> None:
+    arguments = inspect.signature(getattr(modkit.testing, name)).parameters.values()
+    shape = inspect.Signature([p.replace(annotation=inspect.Parameter.empty) for p in arguments])
+    assert f"`{name}{shape}`" in QUOTED, f"`{name}{shape}` is not documented"
 
 
 @pytest.mark.parametrize("hook", ["on", "every", "save", "restore"])
