@@ -1,4 +1,4 @@
-"""`modkit fit`: the commands about models and where they lie."""
+"""`modkit fit` and `modkit llama`: the commands about models, where they lie, and what runs them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ def add_parsers(commands: Any, say: Say) -> None:
     fit.add_argument("--experts-on-cpu", action="store_true", help="a mixture's experts stay in memory")
     fit.add_argument("--json", action="store_true")
     fit.set_defaults(run=lambda options: _fit(options, say))
+
+    llama = commands.add_parser("llama", help="bring and choose builds of llama.cpp")
+    verbs = llama.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    install = verbs.add_parser("install", help="bring a build and use it from now on")
+    install.add_argument("--backend", default="cpu", metavar="cpu|vulkan|cuda", help="default: cpu")
+    install.add_argument("--archive", metavar="FILE", help="a release of llama.cpp, instead of npm's build")
+    install.add_argument("--sha256", metavar="HEX", help="what the archive must have")
+    install.add_argument("--name", help="to call it by (default: what it is)")
+    install.set_defaults(run=lambda options: _install(options, say))
+    listing = verbs.add_parser("list", help="show what is installed")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=lambda options: _list(options, say))
+    use = verbs.add_parser("use", help="choose one of them")
+    use.add_argument("name", metavar="NAME", help='a build, or "none"')
+    use.set_defaults(run=lambda options: _use(options, say))
+    remove = verbs.add_parser("remove", help="delete one of them")
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(run=lambda options: _remove(options, say))
 
 
 def _fit(options: argparse.Namespace, say: Say) -> int:
@@ -66,3 +84,42 @@ def _number(text: str) -> int | str:
         return int(text)
     except ValueError:
         return text
+
+
+def _install(options: argparse.Namespace, say: Say) -> int:
+    from modkit.native import builds
+    from modkit.native.plan import bytes_text
+
+    build = builds.install(options.backend, archive=options.archive, sha256=options.sha256, name=options.name)
+    say(f"{build.name} ({bytes_text(build.bytes)}) is in {build.folder} and used from now on")
+    say(build.digest)
+    return 0
+
+
+def _list(options: argparse.Namespace, say: Say) -> int:
+    from dataclasses import asdict
+
+    from modkit.native import builds
+    from modkit.native.plan import bytes_text
+
+    found = builds.installed()
+    if options.json:
+        say(json.dumps([{**asdict(build), "folder": str(build.folder)} for build in found], indent=2))
+        return 0
+    for build in found:
+        say(f"{'*' if build.current else ' '} {build.name}  {bytes_text(build.bytes)}  from {build.source}")
+    return 0
+
+
+def _use(options: argparse.Namespace, say: Say) -> int:
+    from modkit.native import builds
+
+    builds.use(None if options.name == "none" else options.name)
+    return 0
+
+
+def _remove(options: argparse.Namespace, say: Say) -> int:
+    from modkit.native import builds
+
+    builds.remove(options.name)
+    return 0

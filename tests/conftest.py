@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from modkit import Engine, Stream
 from tests.make_model import make_model
+
+# what this user has installed is not what is tested
+os.environ["MODKIT_HOME"] = tempfile.mkdtemp(prefix="modkit-home-")
 
 
 def libraries() -> list[str]:

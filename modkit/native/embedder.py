@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from modkit.errors import ModelError
+from modkit.native.folders import data_folder
 from modkit.native.library import Library, load
 
 __all__ = ["FILE_NAME", "PACKAGE", "data_folder", "find", "install"]
@@ -36,18 +37,6 @@ _WEIGHTS_BYTES, _WORDS_BYTES = 90_868_376, 231_508
 _F32, _F16, _Q8_0 = 0, 1, 8
 _CONTROL, _NORMAL = 3, 1
 _ALIGN = 32
-
-
-def data_folder() -> Path:
-    """Where modkit keeps what it installs for this user: MODKIT_HOME, or the system's usual place. Not created."""
-    home = os.environ.get("MODKIT_HOME")
-    if home:
-        return Path(home)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "modkit"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "modkit"
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "modkit"
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> Path | None:

@@ -1,21 +1,35 @@
 """Where a llama.cpp may lie on this machine.
 
 In order: what the caller names, the MODKIT_LLAMA environment variable (a file or a folder), a folder
-`lib` beside this file (for games that ship one), the installed Python packages llama_cpp and xllamacpp
-(found, never imported), the system's library folders. Only looks at names; opens nothing. Any thread.
+`lib` beside this file (for games that ship one), the build that `modkit llama install` brought, the
+installed Python packages llama_cpp and xllamacpp (found, never imported), the system's library folders.
+Only looks at names; opens nothing. Any thread.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from modkit.errors import LibraryError
+from modkit.native.folders import data_folder
 
-__all__ = ["Candidate", "candidates", "library_in", "package_folder"]
+__all__ = [
+    "CURRENT",
+    "Candidate",
+    "builds_folder",
+    "candidates",
+    "chosen_build",
+    "is_library",
+    "library_in",
+    "package_folder",
+]
+
+CURRENT = "current"  # the file that names the build in use
 
 _SYSTEM_FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/opt/homebrew/lib")
 # (module, where its library lies inside the package)
@@ -30,7 +44,7 @@ class Candidate:
     origin: str
 
 
-def _is_library(name: str) -> bool:
+def is_library(name: str) -> bool:
     lower = name.lower()
     if lower.startswith(("libllama-common", "libllama_common")):
         return False
@@ -41,10 +55,25 @@ def _is_library(name: str) -> bool:
 def library_in(folder: Path) -> Path | None:
     """The llama.cpp library in a folder, or None. The shortest name wins (a link over a versioned file)."""
     try:
-        names = sorted((p for p in folder.iterdir() if _is_library(p.name)), key=lambda p: (len(p.name), p.name))
+        names = sorted((p for p in folder.iterdir() if is_library(p.name)), key=lambda p: (len(p.name), p.name))
     except OSError:
         return None
     return names[0].resolve() if names else None
+
+
+def builds_folder() -> Path:
+    """Where `modkit llama install` puts builds; see modkit.native.builds."""
+    return data_folder() / "llama"
+
+
+def chosen_build() -> Path | None:
+    """The library of the build that the user chose, or None."""
+    try:
+        name = (builds_folder() / CURRENT).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    harmless = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,80}", name)
+    return library_in(builds_folder() / name) if harmless else None
 
 
 def package_folder(module: str) -> Path | None:
@@ -84,6 +113,9 @@ def candidates(path: str | os.PathLike[str] | None = None) -> Iterator[Candidate
     bundled = library_in(Path(__file__).parent / "lib")
     if bundled:
         yield Candidate(bundled, "bundled with modkit")
+    chosen = chosen_build()
+    if chosen:
+        yield Candidate(chosen, "modkit llama install")
     for module, inside in _PACKAGES:
         folder = package_folder(module)
         found = library_in(folder / inside) if folder else None
