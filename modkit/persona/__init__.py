@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from modkit.persona.actions import Actions, Deed
 from modkit.persona.build import BuildReport, build
+from modkit.persona.conversation import Conversation
 from modkit.persona.gates import Gate
 from modkit.persona.knowledge import Knowledge, Lore, Rule
 from modkit.persona.lines import Line, Source
 from modkit.persona.memory import Memory
+from modkit.persona.mind import Experience, Mind
 from modkit.persona.npc import NPC, Turn
 from modkit.persona.persona import Persona
 from modkit.persona.readers import DumpFile, Join, Problem, Reading, reader
@@ -22,16 +24,19 @@ __all__ = [
     "NPC",
     "Actions",
     "BuildReport",
+    "Conversation",
     "Deed",
     "DumpFile",
     "Embedder",
     "EngineEmbedder",
+    "Experience",
     "Gate",
     "Join",
     "Knowledge",
     "Line",
     "Lore",
     "Memory",
+    "Mind",
     "Persona",
     "Problem",
     "Reading",

@@ -22,6 +22,7 @@ from modkit.persona import prompt
 from modkit.persona.actions import Actions, Deed
 from modkit.persona.gates import state_of
 from modkit.persona.lines import Source
+from modkit.persona.living import Living
 from modkit.persona.memory import STOP_WORDS, Memory, tokens
 from modkit.persona.offer import Offer
 from modkit.persona.persona import Persona
@@ -70,9 +71,15 @@ class Turn:
     deeds: list[Deed] = field(default_factory=list)
     offer: Offer | None = field(default=None, repr=False)
     noticed: int = 0  # how many of the last facts are what came of earlier deeds
+    present: tuple[str, ...] = ()  # who else was there
+    time: float = 0.0  # of the game, in hours
+    number: int = 0  # in the save, 0 before it is there
+    heard: tuple[str, ...] = ()  # of the facts, what was overheard since the turn before
+    inner: dict[str, Any] = field(default_factory=dict, repr=False)  # mood and feelings at that moment
+    told: dict[str, str] = field(default_factory=dict, repr=False)  # which of them the prompt told
 
 
-class NPC:
+class NPC(Living):
     """A speaking character.
 
     `persona` is a `Persona` or the path of one. `engine` is any engine. `save` is a `Save`, the path of one, or
@@ -86,6 +93,8 @@ class NPC:
 
     `moods` and `gestures` are the names that `<mood:...>` and `<gesture:...>` in a reply may have; they come as events
     of the stream. `actions` is what she can do in the game.
+    What is said becomes memory too (`npc.mind`): at most `recollections` of it come to mind at a turn. `summaries` says
+    whether old turns are summed up after a reply: True, False, or "auto" (when the model is large enough to).
 
     Making one reads the persona and the save from the disk (about a millisecond); do it while loading.
     Raises PersonaError, SaveError.
@@ -104,6 +113,8 @@ class NPC:
         state: dict[str, Any] | None = None,
         moods: Collection[str] = (),
         gestures: Collection[str] = (),
+        recollections: int = 2,
+        summaries: bool | str = "auto",
     ) -> None:
         self._owns_persona = not isinstance(persona, Persona)
         self.persona = persona if isinstance(persona, Persona) else Persona.open(persona)
@@ -112,6 +123,7 @@ class NPC:
             self.save = save if save is None or isinstance(save, Save) else Save.open(save)
             self.id = id or self.persona.name
             self._turns = [_restored(turn, self.persona.name) for turn in self.save.turns(self.id)] if self.save else []
+            self._awaken(embedder, recollections, summaries)
         except SaveError:
             if self._owns_persona:
                 self.persona.close()
@@ -164,13 +176,16 @@ class NPC:
         *,
         state: Mapping[str, Any] | None = None,
         actions: Iterable[str] | None = None,
+        speaker: str | None = None,
+        present: Iterable[str] = (),
         **options: Any,
     ) -> Stream:
         """Say `text` to her; returns a Stream of her reply at once.
 
         `facts` are what she notices at this moment, one sentence each. `state` is the game's for this turn alone,
-        beside `npc.state`. `actions` are the names of those of her actions that she may take in this turn (None: all
-        that are possible now; (): none). `options` are those of `Engine.chat`;
+        beside `npc.state`. `speaker` is who speaks (default: the player), `present` who else is there. `actions` are
+        the names of those of her actions that she may take in this turn (None: all that are possible now; (): none).
+        `options` are those of `Engine.chat`;
         the defaults are max_tokens=120, temperature=0.7 and a stop where the model would speak for the player.
         When she still speaks she is interrupted, and what she has said so far stands as her reply. Raises
         OptionError, and what the engine raises when it cannot take a request.
@@ -182,20 +197,27 @@ class NPC:
         if isinstance(facts, str):
             raise OptionError("facts are a list of sentences: write say(text, facts=[...])")
         self.interrupt()
+        self._stop_reflecting()
         offer = self.actions.offered(actions)
         noticed = self.actions._noticed()
-        turn = Turn(self.player, text, (*(str(fact) for fact in facts), *noticed), offer=offer, noticed=len(noticed))
+        who = self.player if speaker is None else prompt.one_line(speaker, 40).replace(":", "") or self.player
+        others = tuple(prompt.one_line(name, 40).replace(":", "") for name in present)
+        heard = self._notices()
+        turn = Turn(who, text, (*(str(fact) for fact in facts), *heard, *noticed), present=others, time=self.time)
+        turn.offer, turn.noticed, turn.heard, turn.inner = offer, len(noticed), heard, self._self()
         names = self.persona.gate_names
         turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
         earlier = list(self._turns)
         if offer and _GRAMMARS:
             options.setdefault("grammar", offer)
-        options = {**DEFAULTS, "stop": (f"\n{self.player}:",), **options}
+        stops = tuple(f"\n{name}:" for name in dict.fromkeys((self.player, who, *others)) if name)
+        options = {**DEFAULTS, "stop": stops[:8], **options}
         room = int(options["max_tokens"] or 0)
         try:
             stream = self.engine.chat(lambda: self._messages(turn, earlier, room), **options)
         except ModkitError:
             self.actions._put_back(noticed)
+            self._overheard[:0] = heard
             raise
         stream.expect(self.moods, self.gestures, calls=True)
         stream._listen(lambda event: self._happened(event, turn))
@@ -220,6 +242,7 @@ class NPC:
         if self._closed:
             return
         self.interrupt()
+        self._stop_reflecting()
         self._closed = True
         self._commit()
         if self._owns_save and self.save:
@@ -248,6 +271,7 @@ class NPC:
         if stream.finish == "error" and not stream.text and not turn.deeds:
             self._turns.remove(turn)  # nothing was said; the player can say it again
             self.actions._put_back(turn.facts[-turn.noticed :] if turn.noticed else ())
+            self._overheard[:0] = turn.heard
             if isinstance(stream.error, ContextOverflow):
                 self._first = max(self._first, (self._first + len(self._turns) + 1) // 2)
             return
@@ -257,14 +281,13 @@ class NPC:
         turn.cost = turn.prompt_tokens + stream.stats.generated_tokens
         self._learn(turn)
         self._keep(turn)
+        self._reflect_by_itself()
 
     def _happened(self, event: object, turn: Turn) -> None:
         if isinstance(event, Call) and turn.finish is None and turn.offer is not None:
             self.actions._called(event, turn.offer, turn.deeds)
 
     def _keep(self, turn: Turn) -> None:
-        if self.save is None:
-            return
         self._unsaved.append(turn)  # without the lock: a commit under way holds it as long as the disk takes
         try:
             self.engine.background(self._commit)
@@ -275,14 +298,15 @@ class NPC:
 
     def _messages(self, turn: Turn, earlier: list[Turn], room: int) -> list[Message]:
         """The prompt of `turn` after `earlier`. Runs off the frame; turns before it have their content by now."""
-        if self.memories > 0:
+        if self.memories > 0 or self.recollections > 0:
             question = turn.words
             telling = [word for word in tokens(question) if word not in STOP_WORDS]
             if len(telling) < 1 and earlier:
                 question = f"{earlier[-1].words} {question}"  # "And why?" asks about what was just spoken of
-            turn.memories = self._remember_for(question, turn) if question.strip() else ()
+            turn.memories = self._remember_for(question, turn, earlier) if question.strip() else ()
+        turn.facts = (*self._inner_facts(turn, earlier), *turn.facts)
         _complete(turn, self.name)
-        system = prompt.system_message(self.persona.card)
+        system = prompt.system_message(self.persona.card, self.language)
         self._make_room(system["content"], earlier, turn, room)
         messages = [system]
         for past in earlier[self._first :]:
@@ -295,13 +319,15 @@ class NPC:
         turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
         return messages
 
-    def _remember_for(self, question: str, turn: Turn) -> tuple[Memory, ...]:
+    def _remember_for(self, question: str, turn: Turn, earlier: list[Turn]) -> tuple[Memory, ...]:
+        if self.memories < 1:
+            return self._with_experiences(question, turn, earlier, (), None)
         found = self.persona.search(question, self.memories, embedder=self.embedder, state=turn.state)
         self.last_retrieval = found
         if found.reason and found.reason != self._said_why:
             self._said_why = found.reason
             _log.info("%s: memories are found by words alone: %s", self.name, found.reason)
-        return tuple(found.memories)
+        return self._with_experiences(question, turn, earlier, tuple(found.memories), found.vector)
 
     def _make_room(self, card: str, earlier: list[Turn], turn: Turn, room: int) -> None:
         """Let the oldest turns go when the prompt would not fit; half of it at once, so that this is rare."""
@@ -330,18 +356,26 @@ class NPC:
 
     def _commit(self) -> None:
         """Write what is not yet in the save. A turn that cannot be written is tried again with the next."""
-        if self.save is None:
-            return
         with self._saving:
             turns = self._unsaved[:]
             if not turns:
                 return
+            self.mind.save = self._store()
+            lived = [self.mind.rows(self._experiences(turn)) for turn in turns]
+
+            def also(connection: Any, numbers: list[int]) -> None:
+                for number, rows in zip(numbers, lived, strict=True):
+                    self.mind.insert(connection, self._numbered(rows, number))
+                self.mind.put_in(connection, "self", turns[-1].inner)
+
             try:
-                self.save.add_turns(self.id, [_to_save(turn, self.name) for turn in turns])
+                numbers = self._store().add_turns(self.id, [_to_save(turn, self.name) for turn in turns], also)
             except SaveError as error:
                 self.save_error = error
                 _log.error("%s: %s", self.name, error)
                 return
+            for turn, number in zip(turns, numbers, strict=True):
+                turn.number = number
             self.save_error = None
             del self._unsaved[: len(turns)]
 
@@ -360,6 +394,9 @@ def _to_save(turn: Turn, name: str) -> SavedTurn:
         "prompt_tokens": turn.prompt_tokens,
         "prompt_bytes": turn.prompt_bytes,
         "facts": list(turn.facts),
+        "present": list(turn.present),
+        "time": turn.time,
+        "told": dict(turn.told),
         "memories": [memory.as_json() for memory in turn.memories],
     }
     if turn.raw:
@@ -394,6 +431,10 @@ def _restored(saved: SavedTurn, name: str) -> Turn:
         prompt_bytes=counts[1],
         raw=str(extra.get("raw") or ""),
         deeds=_deeds(extra.get("deeds"), name),
+        present=tuple(str(who) for who in extra.get("present") or ()),
+        time=float(extra.get("time") or 0.0),
+        number=saved.number,
+        told={str(key): str(value) for key, value in dict(extra.get("told") or {}).items()},
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from modkit.persona.lines import fold
 from modkit.persona.memory import Memory
@@ -17,13 +17,28 @@ from modkit.persona.memory import Memory
 if TYPE_CHECKING:
     from modkit.engine.protocol import Message
 
-__all__ = ["assistant_message", "memory_text", "one_line", "system_message", "user_content", "user_message"]
+__all__ = [
+    "assistant_message",
+    "inner_facts",
+    "memory_text",
+    "one_line",
+    "summary_messages",
+    "system_message",
+    "user_content",
+    "user_message",
+]
 
 MAX_MEMORY = 160  # characters
 MAX_FACT = 300
 MAX_WORDS = 2000  # characters of the player's words
 
 
+_FEELINGS = ("hate", "distrust", "are wary of", "do not know what to think of", "like", "trust", "love")
+_LANGUAGES = {
+    "cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian",
+    "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian",
+    "tr": "Turkish", "uk": "Ukrainian", "zh": "Chinese",
+}  # fmt: skip
 _PLAYERS_NAME = re.compile(r"[\[{](?:player_?(?:name)?|name|mc|mc_name|playername)[\]}]", re.IGNORECASE)
 
 
@@ -79,9 +94,37 @@ def user_content(
     return "\n".join(rows)
 
 
-def system_message(card: str) -> Message:
-    """The first message of every conversation."""
-    return {"role": "system", "content": card.strip()}
+def system_message(card: str, language: str = "") -> Message:
+    """The first message of every conversation. `language` is a code such as "de", or a name."""
+    name = _LANGUAGES.get(language.casefold(), language)
+    return {"role": "system", "content": f"{card.strip()}\nAnswer in {name}." if name else card.strip()}
+
+
+def inner_facts(inner: Mapping[str, Any], around: Iterable[str]) -> dict[str, str]:
+    """Mood, and feelings towards those who are around, as sentences by what they are about."""
+    facts = {}
+    mood = one_line(str(inner.get("mood", "")), 60)
+    if mood:
+        facts[""] = f"You feel {mood}."
+    feelings = inner.get("feelings", {})
+    for who in sorted(around):
+        if who in feelings:
+            step = min(len(_FEELINGS) - 1, max(0, round((float(feelings[who]) + 1.0) / 2.0 * (len(_FEELINGS) - 1))))
+            facts[who] = f"You {_FEELINGS[step]} {one_line(who, 40)}."
+    return facts
+
+
+def summary_messages(name: str, card: str, turns: Iterable[Any]) -> list[Message]:
+    """What the model is asked when turns are folded into a summary."""
+    rows = []
+    for turn in turns:
+        rows += [f"{turn.player}: {one_line(turn.words, 300)}", f"{name}: {one_line(turn.reply, 300)}"]
+    talk = "\n".join(rows)
+    task = (
+        f"This was said some time ago:\n{talk}\n\nWrite down in two or three short sentences what {name} remembers "
+        "of it: names, facts, promises, and how they parted. Only what was said."
+    )
+    return [{"role": "system", "content": card.strip()}, {"role": "user", "content": task}]
 
 
 def user_message(content: str) -> Message:

@@ -88,6 +88,7 @@ class Retrieval:
     by_meaning: int = 0
     closed_gates: int = 0
     seconds: float = 0.0
+    vector: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ def recall(
     tokens that the memories may take together, estimated from their bytes.
     """
     started = time.perf_counter()
-    result = Retrieval(closed_gates=len(filters.closed) if filters else 0)
+    result = Retrieval(closed_gates=len(filters.closed) if filters else 0, vector=vector)
     words = tokens(question)
     if (not words and vector is None) or k < 1:
         return result

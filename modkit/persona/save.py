@@ -1,4 +1,5 @@
-"""`Save`: one SQLite file per save game, with what was said to every NPC and room for the state of mods.
+"""`Save`: one SQLite file per save game, with what was said to every NPC, what each remembers of it (`mind.py`),
+and room for the state of mods.
 
 A copied file is the whole mind, so there is no second file at rest: the journal is SQLite's rollback
 journal, which is gone between commits. Each turn is one transaction, synced; a kill at any moment
@@ -26,13 +27,12 @@ from modkit.persona.store import sqlite_uri
 __all__ = ["Save", "SavedTurn"]
 
 APPLICATION_ID = 0x6D6B7376  # "mksv", in SQLite's header: what kind of file this is
-FORMAT = 1
+FORMAT = 2  # 1 had no memories; it is read, and made this one when it is next opened
 _MAGIC = b"SQLite format 3\0"
 _BUSY_MS = 5000  # how long a commit waits for another connection's commit
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE turns (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -51,11 +51,39 @@ CREATE TABLE mod_state (
     owner TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (owner, key)
 ) WITHOUT ROWID;
 """
+# What came with format 2.
+_MIND = f"""
+PRAGMA user_version = {FORMAT};
+CREATE TABLE memories (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    npc TEXT NOT NULL,
+    kind TEXT NOT NULL,        -- heard, said, told (by a mod), summary
+    speaker TEXT,
+    text TEXT NOT NULL,
+    cue TEXT,                  -- what the text answered
+    importance REAL NOT NULL,  -- 0 to 1
+    time REAL NOT NULL,        -- game time, in hours
+    present TEXT NOT NULL,     -- who was there, a name a line
+    turn INTEGER NOT NULL,     -- the turn it is of, 0 for none; of a summary, the last one in it
+    vector BLOB,               -- float32, by the embedder of the persona
+    embedder TEXT NOT NULL
+);
+CREATE INDEX memories_npc ON memories (npc, turn);
+CREATE VIRTUAL TABLE memory_words USING fts5 (
+    text, cue, content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2'
+);
+CREATE TABLE minds (
+    npc TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (npc, key)
+) WITHOUT ROWID;
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedTurn:
-    """One turn as it is kept: the player's `words`, the `content` given to the model for them, the `reply`."""
+    """One turn as it is kept: the player's `words`, the `content` given to the model for them, the `reply`.
+
+    `number` is its place in the file, 0 before it is there.
+    """
 
     player: str
     words: str
@@ -65,6 +93,7 @@ class SavedTurn:
     model: str = ""
     tokens: tuple[int, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    number: int = field(default=0, compare=False)
 
 
 class Save:
@@ -80,6 +109,13 @@ class Save:
         self._lock = threading.RLock()
         self._staged: dict[tuple[str, str], bytes | None] = {}
         self._staging = threading.Lock()  # held for a dict's update only: a frame must not wait for a disk
+
+    @classmethod
+    def in_memory(cls) -> Save:
+        """A save without a file, for a mind that is not kept."""
+        connection = apsw.Connection(":memory:")
+        _begin(connection)
+        return cls(Path(":memory:"), connection)
 
     @classmethod
     def open(cls, path: str | Path) -> Save:
@@ -102,7 +138,8 @@ class Save:
                 )
                 _begin(connection)
                 connection.execute(
-                    "SELECT npc, extra FROM turns LIMIT 1; SELECT value FROM mod_state LIMIT 1"
+                    "SELECT npc, extra FROM turns LIMIT 1; SELECT value FROM mod_state LIMIT 1; "
+                    "SELECT vector FROM memories LIMIT 1; SELECT value FROM minds LIMIT 1"
                 ).fetchall()
             except BaseException:
                 connection.close()
@@ -115,28 +152,37 @@ class Save:
         """Commit one turn of `npc`; when it returns, the turn survives a kill. Raises SaveError."""
         self.add_turns(npc, [turn])
 
-    def add_turns(self, npc: str, turns: list[SavedTurn]) -> None:
-        """Commit several turns of `npc` in one transaction. Raises SaveError; then none of them is in."""
-        rows = [
-            (
-                npc, turn.player, turn.words, turn.content, turn.reply, turn.finish, turn.model,
-                msgpack.packb(list(turn.tokens)), msgpack.packb(dict(turn.extra)),
-            )
-            for turn in turns
-        ]  # fmt: skip
-        self._write(
-            lambda connection: connection.executemany(
-                "INSERT INTO turns (npc, player, words, content, reply, finish, model, tokens, extra) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-        )
+    def add_turns(
+        self, npc: str, turns: list[SavedTurn], also: Callable[[apsw.Connection, list[int]], object] | None = None
+    ) -> list[int]:
+        """Commit several turns of `npc` in one transaction; returns their numbers. Raises SaveError; then none is in.
+
+        `also` writes what belongs to them, in the same transaction.
+        """
+        numbers: list[int] = []
+
+        def add(connection: apsw.Connection) -> None:
+            for turn in turns:
+                connection.execute(
+                    "INSERT INTO turns (npc, player, words, content, reply, finish, model, tokens, extra) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        npc, turn.player, turn.words, turn.content, turn.reply, turn.finish, turn.model,
+                        msgpack.packb(list(turn.tokens)), msgpack.packb(dict(turn.extra)),
+                    ),
+                )  # fmt: skip
+                numbers.append(connection.last_insert_rowid())
+            if also is not None:
+                also(connection, numbers)
+
+        self.write(add)
+        return numbers
 
     def turns(self, npc: str) -> list[SavedTurn]:
         """Every committed turn of `npc`, oldest first. Raises SaveError."""
-        with self._open() as connection:
+        with self.connection() as connection:
             rows: list[tuple[Any, ...]] = connection.execute(
-                "SELECT player, words, content, reply, finish, model, tokens, extra FROM turns "
+                "SELECT player, words, content, reply, finish, model, tokens, extra, id FROM turns "
                 "WHERE npc = ? ORDER BY id",
                 (npc,),
             ).fetchall()
@@ -147,7 +193,7 @@ class Save:
 
     def get_state(self, owner: str, key: str) -> bytes | None:
         """The bytes that `owner` (a mod's id) put under `key`, or None. Raises SaveError."""
-        with self._open() as connection:
+        with self.connection() as connection:
             row: Any = connection.execute(
                 "SELECT value FROM mod_state WHERE owner = ? AND key = ?", (owner, key)
             ).fetchone()
@@ -155,7 +201,7 @@ class Save:
 
     def state(self, owner: str) -> dict[str, bytes]:
         """Everything that `owner` keeps, by key. Raises SaveError."""
-        with self._open() as connection:
+        with self.connection() as connection:
             rows: list[tuple[Any, ...]] = connection.execute(
                 "SELECT key, value FROM mod_state WHERE owner = ? ORDER BY key", (owner,)
             ).fetchall()
@@ -164,7 +210,7 @@ class Save:
     def put_state(self, owner: str, values: Mapping[str, bytes | None]) -> None:
         """Keep `values` for `owner` in one transaction; None forgets a key. Raises SaveError."""
 
-        self._write(lambda connection: _put(connection, {(owner, key): value for key, value in values.items()}))
+        self.write(lambda connection: _put(connection, {(owner, key): value for key, value in values.items()}))
 
     def stage(self, owner: str, values: Mapping[str, bytes | None]) -> None:
         """Keep `values` as `put_state` does, with the next transaction, whatever that is for; never waits.
@@ -180,14 +226,14 @@ class Save:
         with self._staging:
             if not self._staged:
                 return
-        self._write(lambda connection: None)
+        self.write(lambda connection: None)
 
     def copy_to(self, path: str | Path) -> None:
         """Write a whole, consistent copy to `path`, replacing it in one step. Raises SaveError."""
         path = Path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with self._open() as connection:
+            with self.connection() as connection:
                 temporary.unlink(missing_ok=True)
                 connection.execute("VACUUM INTO ?", (os.fspath(temporary),))
             with temporary.open("rb+") as file:
@@ -214,8 +260,9 @@ class Save:
     ) -> None:
         self.close()
 
-    def _write(self, work: Callable[[apsw.Connection], object]) -> None:
-        with self._open() as connection:
+    def write(self, work: Callable[[apsw.Connection], object]) -> None:
+        """Do `work` in one transaction: all of it is in, or nothing. Raises SaveError."""
+        with self.connection() as connection:
             with self._staging:
                 staged, self._staged = self._staged, {}
             try:
@@ -231,7 +278,8 @@ class Save:
                 raise
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[apsw.Connection]:
+    def connection(self) -> Iterator[apsw.Connection]:
+        """The connection, for reading, for as long as the block; errors in it become SaveError."""
         with self._lock:
             if self._connection is None:
                 raise SaveError(f"{display_path(self.path)} was closed: open it again with Save.open")
@@ -270,7 +318,7 @@ def _check(path: Path, name: str) -> None:
             return  # a database that was begun and killed before its first commit
         if application != APPLICATION_ID:
             raise SaveError(f"{name} is a database, not a save: it was left as it is; name another file")
-        if version != FORMAT:
+        if not 1 <= version <= FORMAT:
             raise SaveError(
                 f"{name} has format {version}, this modkit reads format {FORMAT}: use the modkit it was made with"
             )
@@ -288,7 +336,9 @@ def _begin(connection: apsw.Connection) -> None:
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'turns'").fetchall():
             connection.execute(_SCHEMA)
             connection.execute("INSERT INTO meta (key, value) VALUES ('format', ?)", (str(FORMAT),))
-            connection.execute("COMMIT")
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'memories'").fetchall():
+            connection.execute(_MIND)
+        connection.execute("COMMIT")
     finally:
         if not connection.get_autocommit():
             connection.execute("ROLLBACK")
@@ -303,8 +353,9 @@ def _put(connection: apsw.Connection, values: Mapping[tuple[str, str], bytes | N
 
 
 def _turn(row: tuple[Any, ...]) -> SavedTurn:
-    player, words, content, reply, finish, model, tokens, extra = row
-    return SavedTurn(player, words, content, reply, finish, model, tuple(_unpack(tokens, list)), _unpack(extra, dict))
+    player, words, content, reply, finish, model, tokens, extra, number = row
+    kept = tuple(_unpack(tokens, list)), _unpack(extra, dict)
+    return SavedTurn(player, words, content, reply, finish, model, *kept, number)
 
 
 def _unpack(data: object, kind: type) -> Any:
