@@ -13,11 +13,12 @@ from modkit.persona.knowledge import Knowledge, Lore, Rule
 from modkit.persona.lines import Line, Source
 from modkit.persona.memory import Memory
 from modkit.persona.mind import Experience, Mind
-from modkit.persona.npc import NPC, Turn
+from modkit.persona.npc import NPC
 from modkit.persona.persona import Persona
 from modkit.persona.readers import DumpFile, Join, Problem, Reading, reader
 from modkit.persona.recall import Retrieval
 from modkit.persona.save import Save, SavedTurn
+from modkit.persona.turn import Turn
 from modkit.persona.vectors import Embedder, EngineEmbedder, open_embedder
 
 __all__ = [

@@ -22,8 +22,8 @@ from modkit.persona.save import Save
 if TYPE_CHECKING:
     from modkit.engine.protocol import AnyEngine
     from modkit.engine.stream import Stream
-    from modkit.persona.npc import Turn
     from modkit.persona.persona import Persona
+    from modkit.persona.turn import Turn
     from modkit.persona.vectors import Embedder
 
 __all__ = ["Living"]

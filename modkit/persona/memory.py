@@ -69,6 +69,7 @@ class Memory:
     def as_json(self) -> dict[str, Any]:
         """The memory as a JSON object of plain values."""
         return {
+            "id": self.id,
             "text": self.text,
             "speaker": self.speaker,
             "kind": self.kind,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,15 +18,14 @@ from modkit.engine.marks import Call
 from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError, SaveError
 from modkit.native.sampling import Options
 from modkit.persona import prompt
-from modkit.persona.actions import Actions, Deed
+from modkit.persona.actions import Actions
 from modkit.persona.gates import state_of
-from modkit.persona.lines import Source
 from modkit.persona.living import Living
 from modkit.persona.memory import STOP_WORDS, Memory, tokens
-from modkit.persona.offer import Offer
 from modkit.persona.persona import Persona
 from modkit.persona.recall import Retrieval
-from modkit.persona.save import Save, SavedTurn
+from modkit.persona.save import Save
+from modkit.persona.turn import Turn, complete, marked, restored, to_save
 from modkit.persona.vectors import Embedder
 
 if TYPE_CHECKING:
@@ -43,40 +41,6 @@ _GRAMMARS = "grammar" in Options.__dataclass_fields__
 _PER_MESSAGE = 8  # tokens a chat template puts around a message
 _BYTES_PER_TOKEN = 3.0  # of text, until this model's own figure is known
 _SILENCE = "..."  # the reply of a turn that was interrupted before its first word
-
-
-@dataclass
-class Turn:
-    """One exchange: what the player said, what the model was given for it, what came back.
-
-    `content` is None until the prompt was built. `memories` are what came to her mind, with sources. `finish`
-    is as on a stream, None while she speaks. `cost` is the tokens of the prompt and the reply, 0 until measured.
-    """
-
-    player: str
-    words: str
-    facts: tuple[str, ...] = ()
-    content: str | None = None
-    memories: tuple[Memory, ...] = ()
-    reply: str = ""
-    finish: str | None = None
-    model: str = ""
-    tokens: tuple[int, ...] = ()
-    cost: int = 0
-    prompt_tokens: int = 0
-    prompt_bytes: int = 0  # of all contents of that prompt
-    first: int = 0  # the oldest turn that was in it
-    state: dict[str, Any] = field(default_factory=dict, repr=False)  # of the game, what the gates ask for
-    raw: str = ""  # the reply with its marks, when there were any
-    deeds: list[Deed] = field(default_factory=list)
-    offer: Offer | None = field(default=None, repr=False)
-    noticed: int = 0  # how many of the last facts are what came of earlier deeds
-    present: tuple[str, ...] = ()  # who else was there
-    time: float = 0.0  # of the game, in hours
-    number: int = 0  # in the save, 0 before it is there
-    heard: tuple[str, ...] = ()  # of the facts, what was overheard since the turn before
-    inner: dict[str, Any] = field(default_factory=dict, repr=False)  # mood and feelings at that moment
-    told: dict[str, str] = field(default_factory=dict, repr=False)  # which of them the prompt told
 
 
 class NPC(Living):
@@ -122,7 +86,7 @@ class NPC(Living):
         try:
             self.save = save if save is None or isinstance(save, Save) else Save.open(save)
             self.id = id or self.persona.name
-            self._turns = [_restored(turn, self.persona.name) for turn in self.save.turns(self.id)] if self.save else []
+            self._turns = [restored(turn, self.persona.name) for turn in self.save.turns(self.id)] if self.save else []
             self._awaken(embedder, recollections, summaries)
         except SaveError:
             if self._owns_persona:
@@ -233,7 +197,7 @@ class NPC(Living):
         stream, turn = self._speaking
         stream.cancel()
         if turn.finish is None:  # decided now: words that are still on their way were never heard
-            turn.reply, turn.finish, turn.raw = stream.text, "cancelled", _marked(stream)
+            turn.reply, turn.finish, turn.raw = stream.text, "cancelled", marked(stream)
             self._keep(turn)
         self._speaking = None
 
@@ -275,7 +239,7 @@ class NPC(Living):
             if isinstance(stream.error, ContextOverflow):
                 self._first = max(self._first, (self._first + len(self._turns) + 1) // 2)
             return
-        turn.reply, turn.finish, turn.raw = stream.text, stream.finish, _marked(stream)
+        turn.reply, turn.finish, turn.raw = stream.text, stream.finish, marked(stream)
         turn.model = str(getattr(self.engine, "name", ""))
         turn.tokens, turn.prompt_tokens = tuple(stream.tokens), stream.stats.prompt_tokens
         turn.cost = turn.prompt_tokens + stream.stats.generated_tokens
@@ -305,12 +269,12 @@ class NPC(Living):
                 question = f"{earlier[-1].words} {question}"  # "And why?" asks about what was just spoken of
             turn.memories = self._remember_for(question, turn, earlier) if question.strip() else ()
         turn.facts = (*self._inner_facts(turn, earlier), *turn.facts)
-        _complete(turn, self.name)
+        complete(turn, self.name)
         system = prompt.system_message(self.persona.card, self.language)
         self._make_room(system["content"], earlier, turn, room)
         messages = [system]
         for past in earlier[self._first :]:
-            _complete(past, self.name)
+            complete(past, self.name)
             messages.append(prompt.user_message(past.content or ""))
             own = past.tokens if past.finish in ("stop", "length") else ()
             messages.append(prompt.assistant_message(past.raw or past.reply or _SILENCE, own))
@@ -369,7 +333,7 @@ class NPC(Living):
                 self.mind.put_in(connection, "self", turns[-1].inner)
 
             try:
-                numbers = self._store().add_turns(self.id, [_to_save(turn, self.name) for turn in turns], also)
+                numbers = self._store().add_turns(self.id, [to_save(turn, self.name) for turn in turns], also)
             except SaveError as error:
                 self.save_error = error
                 _log.error("%s: %s", self.name, error)
@@ -378,88 +342,3 @@ class NPC(Living):
                 turn.number = number
             self.save_error = None
             del self._unsaved[: len(turns)]
-
-
-def _complete(turn: Turn, name: str) -> None:
-    """Give `turn` its content, unless it has one: what the model was given stays as it was given."""
-    if turn.content is None:
-        memories = [prompt.memory_text(memory, name) for memory in turn.memories]
-        can = turn.offer.lines if turn.offer is not None else ()
-        turn.content = prompt.user_content(turn.words, memories, turn.facts, turn.player, can)
-
-
-def _to_save(turn: Turn, name: str) -> SavedTurn:
-    _complete(turn, name)
-    extra = {
-        "prompt_tokens": turn.prompt_tokens,
-        "prompt_bytes": turn.prompt_bytes,
-        "facts": list(turn.facts),
-        "present": list(turn.present),
-        "time": turn.time,
-        "told": dict(turn.told),
-        "memories": [memory.as_json() for memory in turn.memories],
-    }
-    if turn.raw:
-        extra["raw"] = turn.raw
-    if turn.deeds:
-        extra["deeds"] = [[deed.name, deed.arguments, deed.outcome, deed.fact] for deed in turn.deeds]
-    return SavedTurn(
-        turn.player, turn.words, turn.content or "", turn.reply, turn.finish or "", turn.model, turn.tokens, extra
-    )
-
-
-def _restored(saved: SavedTurn, name: str) -> Turn:
-    """A turn of an earlier run. Its cost is measured anew, because its window of turns is not kept.
-
-    Its tokens are left behind: the cache they named is gone, and the model of that name may be another one now.
-    """
-    extra = saved.extra
-    memories = extra.get("memories")
-    counts = [
-        value if isinstance(value, int) else 0 for value in (extra.get("prompt_tokens"), extra.get("prompt_bytes"))
-    ]
-    return Turn(
-        saved.player,
-        saved.words,
-        tuple(str(fact) for fact in extra.get("facts") or ()),
-        saved.content,
-        tuple(_memory(item) for item in memories if isinstance(item, dict)) if isinstance(memories, list) else (),
-        saved.reply,
-        saved.finish,
-        saved.model,
-        prompt_tokens=counts[0],
-        prompt_bytes=counts[1],
-        raw=str(extra.get("raw") or ""),
-        deeds=_deeds(extra.get("deeds"), name),
-        present=tuple(str(who) for who in extra.get("present") or ()),
-        time=float(extra.get("time") or 0.0),
-        number=saved.number,
-        told={str(key): str(value) for key, value in dict(extra.get("told") or {}).items()},
-    )
-
-
-def _deeds(rows: Any, name: str) -> list[Deed]:
-    found = []
-    for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, list) and len(row) == 4 and isinstance(row[1], dict):
-            found.append(Deed(name, str(row[0]), row[1], str(row[2]), str(row[3])))
-    return found
-
-
-def _marked(stream: Stream) -> str:
-    """The reply with its marks; "" when it has none."""
-    raw = stream.raw
-    return raw if raw != stream.text else ""
-
-
-def _memory(item: dict[str, Any]) -> Memory:
-    source = item.get("source") or {}
-    return Memory(
-        str(item.get("text", "")),
-        item.get("speaker"),
-        str(item.get("kind", "dialogue")),
-        item.get("scene"),
-        Source(str(source.get("file", "")), str(source.get("place", ""))),
-        float(item.get("score", 0.0)),
-        item.get("cue"),
-    )
