@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modkit.engine.protocol import check_pace
 from modkit.engine.stream import Answer, Pending, Stream
 from modkit.errors import EngineClosed, EngineDied, ModkitError, OptionError
 
@@ -110,7 +111,9 @@ class FakeEngine:
         self._replies: list[Reply] = [] if callable(replies) else list(replies)
         if not callable(replies) and not self._replies:
             raise OptionError("FakeEngine has nothing to say: give it at least one reply.")
-        self.pace = pace
+        self._pace = pace
+        self.paced = 0.0
+        self.lateness = 0.0
         self.slots = slots
         self.context = context
         self.name = name
@@ -196,6 +199,14 @@ class FakeEngine:
         self._death = EngineDied(message)
         self._end_all(self._death)
 
+    def pace(self, tokens_per_second: float | None = None) -> None:
+        """Checked and kept as `paced`; the script goes on as it did."""
+        self.paced = check_pace(tokens_per_second)
+
+    def late(self, ms: float) -> None:
+        """Counted in `lateness`, in milliseconds."""
+        self.lateness += ms
+
     def close(self) -> None:
         """End every stream with `EngineClosed`. May be called twice."""
         self._closed = True
@@ -232,7 +243,7 @@ class FakeEngine:
 
     def _advance(self, stream: Stream, speech: _Speech) -> None:
         speech.ticks += 1
-        speech.due += self.pace
+        speech.due += self._pace
         while speech.due >= 1 and speech.spoken < len(speech.words):
             stream._feed(speech.words[speech.spoken], speech.spoken)
             speech.due -= 1

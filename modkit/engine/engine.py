@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgpack
 
 from modkit.engine.helper import Helper
-from modkit.engine.protocol import Message
+from modkit.engine.protocol import Message, check_pace
 from modkit.engine.stream import Answer, Pending, Stream
 from modkit.engine.template import ChatTemplate, Prompt, Segment, check_messages
 from modkit.engine.vectors import check_texts, pooling_number
@@ -471,6 +471,23 @@ class Engine:
     def resume(self) -> None:
         self._check_thread()
         self._worker.pause(False)
+
+    def pace(self, tokens_per_second: float | None = None) -> None:
+        """Lets each stream say at most so many tokens a second; None takes the limit away.
+
+        A reader's speed (10 or so) is enough for a subtitle, and leaves the machine to the game. First
+        tokens do not wait. Raises OptionError.
+        """
+        self._check_thread()
+        self._worker.pace(check_pace(tokens_per_second))
+
+    def late(self, ms: float) -> None:
+        """Says that a frame came `ms` milliseconds late: prompts are read in shorter slices for a while."""
+        self._check_thread()
+        if not 0 <= ms < 1e9:
+            raise OptionError(f"late({ms!r}): give milliseconds, 0 or more")
+        if ms > 0:
+            self._worker.late(ms / 1e3)
 
     def attach(self) -> None:
         """Makes the calling thread the owner, for a host that loads on one thread and plays on another."""

@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from modkit.errors import OptionError
+
 if TYPE_CHECKING:
     from modkit.engine.stream import Answer, Pending, Stream
 
-__all__ = ["AnyEngine", "Message"]
+__all__ = ["AnyEngine", "Message", "check_pace"]
+
+
+def check_pace(tokens_per_second: float | None) -> float:
+    """As a number, 0 for no limit; raises OptionError."""
+    if tokens_per_second is None:
+        return 0.0
+    if isinstance(tokens_per_second, bool) or not 0.01 <= tokens_per_second < 1e6:
+        raise OptionError(f"pace({tokens_per_second!r}): give tokens a second, 0.01 or more, or None for no limit")
+    return float(tokens_per_second)
 
 
 class _Said(TypedDict):
@@ -63,6 +74,12 @@ class AnyEngine(Protocol):
 
     def background(self, function: Callable[[], None]) -> None:
         """Runs function on the engine's helper thread, off the frame, in order."""
+
+    def pace(self, tokens_per_second: float | None = None) -> None:
+        """Lets each stream say at most so many tokens a second; None takes the limit away."""
+
+    def late(self, ms: float) -> None:
+        """Says that a frame came so many milliseconds late, so that the engine makes room."""
 
     def close(self) -> None: ...
 

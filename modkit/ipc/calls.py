@@ -18,7 +18,7 @@ __all__ = ["ASKING", "ENGINE_LIMITS", "ONE_WAY", "options_from", "options_to", "
 # Prompts may be long (a prompt has 64 MiB at most), and both ends are modkit's own.
 ENGINE_LIMITS = Limits(frame=1 << 28, depth=12, rate=0)
 # Methods of Worker that return nothing and are done when they arrive.
-ONE_WAY = frozenset({"submit", "embed", "cancel", "pause", "fail_assertion"})
+ONE_WAY = frozenset({"submit", "embed", "cancel", "pause", "pace", "late", "fail_assertion"})
 # Those that the child may refuse, which ends the request that they are.
 ASKING = frozenset({"submit", "embed"})
 _PLAIN = (type(None), bool, int, float, str, bytes)

@@ -84,6 +84,7 @@ class ChildWorker(Worker):
         self.failed: tuple[str, str] | None = None  # the child's refusal to start: error's name, sentence
         self.refused: list[tuple[int, str, str]] = []  # requests that the child did not take
         self.paused = False
+        self.paced = 0.0
         self.heard = 0  # messages ever: a child that lives makes this grow
         self._start: dict[str, Any] = {
             "model": str(model.absolute()),
@@ -140,7 +141,8 @@ class ChildWorker(Worker):
             outbox, self._outbox = self._outbox, []
             try:
                 pause = [[REQUEST, 0, "pause", {"paused": True}]] if self.paused else []
-                for message in ([REQUEST, START, "start", self._start], *pause, *outbox):
+                pace = [[REQUEST, 0, "pace", {"tokens_per_second": self.paced}]] if self.paced else []
+                for message in ([REQUEST, START, "start", self._start], *pause, *pace, *outbox):
                     news.connection.send(message)
             except ProtocolError:
                 news.kill()
@@ -288,6 +290,15 @@ class ChildWorker(Worker):
         self.paused = paused
         if self._child is not None:
             self._call("pause", paused=paused)
+
+    def pace(self, tokens_per_second: float) -> None:
+        self.paced = tokens_per_second
+        if self._child is not None:
+            self._call("pace", tokens_per_second=tokens_per_second)
+
+    def late(self, seconds: float) -> None:
+        if self._child is not None:
+            self._call("late", seconds=seconds)
 
     def fail_assertion(self) -> None:
         self._call("fail_assertion")

@@ -55,6 +55,7 @@ bool mk_calibrate(mk_engine *e) {
         return true;
     }
     mk_library_enter(e);
+    e->measuring = true; /* an aborted decode is nothing that the host need read of */
     begun = mk_clock(e);
     result = e->table.llama_decode(e->context, e->batch);
     e->table.llama_synchronize(e->context);
@@ -63,6 +64,7 @@ bool mk_calibrate(mk_engine *e) {
     for (int32_t i = 0; i < n && i < (int32_t) e->config.slots; i++) {
         mk_slot_truncate(e, &e->slots[i], 0);
     }
+    e->measuring = false;
     mk_library_leave(e);
     e->calibrated += seconds;
     if (result == 0 && e->calibration > 1) {

@@ -200,15 +200,22 @@ bool mk_next_command(mk_engine *e, mk_command *out) {
     return true;
 }
 
-/* Worker: sleeps until the host submits, cancels, drains, resumes or closes, as long as `idle` holds.
+/* Worker: sleeps until the host submits, cancels, drains, resumes or closes, as long as `idle` holds; for
+ * that many seconds at most, or 0 for any time.
  * The flag goes up before the last look, and the host takes it down after its change: one of the two
  * always sees the other, so no wake-up is lost and none is left over. Both are exchanges, not stores:
  * the later one then also sees everything before the earlier one, whatever order that was written in. */
-void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *)) {
+void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *), double seconds) {
     atomic_exchange(&e->sleeping, true);
-    if (idle(e) || !atomic_exchange(&e->sleeping, false)) {
-        mk_semaphore_wait(&e->wake);
+    if (!idle(e) && atomic_exchange(&e->sleeping, false)) {
+        return;
     }
+    if (seconds > 0) {
+        if (mk_semaphore_wait_for(&e->wake, seconds) || atomic_exchange(&e->sleeping, false)) {
+            return; /* posted; or in time nobody did, and nobody will */
+        }
+    }
+    mk_semaphore_wait(&e->wake);
 }
 
 /* ---- the host's side ---- */
@@ -346,6 +353,15 @@ uint32_t mk_engine_ring_size(mk_engine *e) {
     return e->ring.capacity;
 }
 
+void mk_engine_pace(mk_engine *e, double tokens_per_second) {
+    atomic_store(&e->pace, tokens_per_second);
+    mk_wake(e);
+}
+
+void mk_engine_late(mk_engine *e, double seconds) {
+    atomic_fetch_add(&e->late_us, seconds > 1e-6 ? (uint64_t) (seconds * 1e6) : 1);
+}
+
 void mk_engine_pause(mk_engine *e, bool paused) {
     atomic_store(&e->paused, paused);
     mk_wake(e);
@@ -385,6 +401,7 @@ const char *mk_engine_death(mk_engine *e) {
 MK_THREAD_MAIN(worker_main, argument) {
     mk_engine *e = argument;
     own_engine = e;
+    mk_thread_lower(e->config.thread_priority);
     mk_worker_run(e);
     own_engine = NULL;
     if (!atomic_exchange(&e->dying, true)) { /* else a thread of the pool says that it is dead, and posts */

@@ -268,12 +268,14 @@ typedef struct mk_config {
     bool unified;
     double calibrate_seconds; /* what may be spent, idle after the load, on learning what a batch costs */
     double (*clock)(void);    /* for tests: times decodes instead of the system's clock; or NULL */
+    int32_t thread_priority;  /* of the worker and the threads it starts: MK_PRIORITY_… */
 } mk_config;
 
 /* Whose turn it is when there is not time for all: shares of 1, 2 and 4. */
 /* Tokens that may be drafted ahead of the model in one decode; n_outputs_max of the context's params must
  * hold one more, and a slot each. */
 enum { MK_MAX_DRAFT = 15 };
+enum { MK_PRIORITY_NORMAL = 0, MK_PRIORITY_LOW = 1, MK_PRIORITY_LOWEST = 2 };
 enum { MK_AMBIENT = 0, MK_NEAR = 1, MK_PLAYER = 2 };
 enum { MK_TEXT = 0, MK_TEMPLATE = 1, MK_TOKENS = 2 };
 
@@ -353,6 +355,10 @@ bool mk_stores_keep_order(void);
 uint8_t *mk_engine_ring(mk_engine *e);
 uint32_t mk_engine_ring_size(mk_engine *e);
 void mk_engine_pause(mk_engine *e, bool paused);
+/* No stream gets more tokens a second than this, its first ones apart; 0: as many as there are. */
+void mk_engine_pace(mk_engine *e, double tokens_per_second);
+/* A frame came late by so many seconds: slices of prefill become shorter for a while. */
+void mk_engine_late(mk_engine *e, double seconds);
 /* From MK_LOADED on: the model and its vocabulary, for functions of llama.cpp that only read them; the plan;
  * and what buffers there are (returns how many). They live as long as the engine. */
 const void *mk_engine_model(mk_engine *e);

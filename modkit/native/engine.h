@@ -62,6 +62,7 @@ typedef struct mk_slot {
     bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
     /* schedule.c's own */
     double served;   /* tokens said, each divided by the stream's weight: whoever has least comes first */
+    double due;      /* when its pace allows the next token */
     int32_t skipped; /* decodes that went by without it: before its first token, one at most */
 } mk_slot;
 
@@ -134,6 +135,8 @@ struct mk_engine {
     _Atomic bool dying;          /* somebody writes, or has written, shared.death */
     _Atomic bool in_library;     /* the worker is inside a call of llama.cpp */
     _Atomic uint64_t alone;      /* the request whose prefill is the whole batch, or 0 */
+    _Atomic double pace;         /* tokens a second for a stream at most, or 0 */
+    _Atomic uint64_t late_us;    /* how late frames were, all together */
     _Atomic bool calibrating;    /* the decode under way is for nobody: any request aborts it */
 
     /* the worker's own */
@@ -172,6 +175,10 @@ struct mk_engine {
     double credit;            /* seconds that may be spent on learning prices */
     double calibrated;        /* seconds spent on it at load; negative: done */
     uint32_t calibration;     /* the step it is at */
+    double next_due;          /* when the batch is empty: until when */
+    double slice_scale;       /* of the slices' time: less than 1 after late frames */
+    double slice_scaled;      /* when it last changed */
+    uint64_t late_seen;       /* late_us at that time */
 };
 
 /* The fields of mk_shared that two threads touch, beside the ring's head and tail. */
@@ -191,7 +198,7 @@ static inline void mk_count(uint64_t *counter, uint64_t more) {
 /* core.c, for the worker */
 bool mk_next_command(mk_engine *e, mk_command *out);
 bool mk_queue_is_empty(mk_engine *e);
-void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *));
+void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *), double seconds);
 void mk_job_free(mk_job *job);
 void mk_wake(mk_engine *e);                                  /* any thread */
 void mk_library_enter(mk_engine *e);

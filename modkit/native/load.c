@@ -132,6 +132,7 @@ static bool make_context(mk_engine *e) {
         failed(e, reason);
         return false;
     }
+    e->slice_scale = 1;
     e->memory = e->table.llama_get_memory(e->context);
     e->whole_only = e->table.llama_model_is_recurrent(e->model) || e->table.llama_model_is_hybrid(e->model);
     e->whole_states = e->whole_only || e->table.llama_model_n_swa(e->model) > 0;
@@ -313,7 +314,7 @@ void mk_worker_run(mk_engine *e) {
             mk_worker_loop(e);
         } else {
             while (nothing_to_do(e)) {
-                mk_sleep(e, nothing_to_do);
+                mk_sleep(e, nothing_to_do, 0);
             }
         }
     }

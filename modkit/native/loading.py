@@ -62,7 +62,8 @@ class LoadOptions:
     metadata to replace, e.g. {"tokenizer.ggml.add_bos_token": False}. warm_up: one decode at load, so
     that the first reply does not wait for the weights. perf: measure, for Engine.perf(). repack:
     rearrange weights for this CPU. priority ("low" … "realtime"), poll (0 never spins … 100) and cpus
-    (core numbers) of the compute threads, where the build has a thread pool of its own.
+    (core numbers) of the compute threads, where the build has a thread pool of its own; "low" holds for
+    the worker's own thread everywhere: whatever else wants the processor goes first.
 
     Where it lies: main_gpu (index or device name), tensor_split (a share for each device), split_mode
     ("none", "layer", "row", "tensor"), devices (names from `modkit doctor`; [] for none), kv_on_gpu,

@@ -29,6 +29,9 @@ typedef pthread_t mk_thread;
 typedef dispatch_semaphore_t mk_semaphore;
 #  else
 #    include <semaphore.h>
+#    include <sys/resource.h>
+#    include <sys/syscall.h>
+#    include <unistd.h>
 typedef sem_t mk_semaphore;
 #  endif
 #endif
@@ -103,6 +106,23 @@ static inline void mk_semaphore_wait(mk_semaphore *s) {
 #endif
 }
 
+/* True when it was posted; false when the time is over, which may be early. */
+static inline bool mk_semaphore_wait_for(mk_semaphore *s, double seconds) {
+#if defined(_WIN32)
+    return WaitForSingleObject(*s, (DWORD) (seconds * 1e3) + 1) == WAIT_OBJECT_0;
+#elif defined(__APPLE__)
+    return dispatch_semaphore_wait(*s, dispatch_time(DISPATCH_TIME_NOW, (int64_t) (seconds * 1e9))) == 0;
+#else
+    struct timespec t;
+    long nanoseconds;
+    clock_gettime(CLOCK_REALTIME, &t);
+    nanoseconds = t.tv_nsec + (long) ((seconds - (double) (time_t) seconds) * 1e9);
+    t.tv_sec += (time_t) seconds + nanoseconds / 1000000000;
+    t.tv_nsec = nanoseconds % 1000000000;
+    return sem_timedwait(s, &t) == 0;
+#endif
+}
+
 #if defined(_WIN32)
 typedef unsigned(__stdcall *mk_thread_main)(void *);
 #  define MK_THREAD_MAIN(name, argument) static unsigned __stdcall name(void *argument)
@@ -126,6 +146,20 @@ static inline int mk_thread_start(mk_thread *thread, mk_thread_main entry, void 
     result = pthread_create(thread, &attributes, entry, argument);
     pthread_attr_destroy(&attributes);
     return result;
+#endif
+}
+
+/* Makes the calling thread less important, and with it (on Linux) those that it starts: 1 low, 2 lowest. */
+static inline void mk_thread_lower(int level) {
+    if (level <= 0) {
+        return;
+    }
+#if defined(_WIN32)
+    SetThreadPriority(GetCurrentThread(), level == 1 ? THREAD_PRIORITY_BELOW_NORMAL : THREAD_PRIORITY_LOWEST);
+#elif defined(__APPLE__)
+    pthread_set_qos_class_self_np(level == 1 ? QOS_CLASS_UTILITY : QOS_CLASS_BACKGROUND, 0);
+#elif defined(__linux__)
+    setpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid), level == 1 ? 5 : 15); /* a thread has its own nice value */
 #endif
 }
 

@@ -40,6 +40,7 @@ double mk_clock(const mk_engine *e) {
 void mk_schedule_begin(mk_engine *e, mk_slot *slot) {
     slot->served = e->served;
     slot->skipped = 0;
+    slot->due = 0;
 }
 
 static void batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
@@ -186,7 +187,40 @@ static void choose_group(mk_engine *e, choice *c) {
     }
 }
 
+/* ---- whose pace allows it ---- */
+
+/* Up to a quarter of an interval early, so that streams of one pace come together and can share a batch. */
+static bool is_due(mk_engine *e, const mk_slot *slot, double pace, double now) {
+    if (pace <= 0 || slot->due <= now + 0.25 / pace) {
+        return true;
+    }
+    e->next_due = e->next_due == 0 || slot->due < e->next_due ? slot->due : e->next_due;
+    return false;
+}
+
+static void next_is_due(mk_slot *slot, double pace, double now, int32_t tokens) {
+    if (pace > 0) {
+        slot->due = (slot->due > now - 1 / pace ? slot->due : now) + tokens / pace;
+    }
+}
+
 /* ---- how much prefill ---- */
+
+/* After a late frame slices take half the time, down to an eighth; each half second without one gives back a fifth. */
+static double scale(mk_engine *e) {
+    uint64_t late = atomic_load(&e->late_us);
+    double now = mk_now();
+    if (late != e->late_seen) {
+        e->slice_scale = e->slice_scale > 0.125 ? e->slice_scale / 2 : e->slice_scale;
+    } else if (e->slice_scale >= 1 || now - e->slice_scaled < 0.5) {
+        return e->slice_scale;
+    } else {
+        e->slice_scale = e->slice_scale * 1.25 < 1 ? e->slice_scale * 1.25 : 1;
+    }
+    e->late_seen = late;
+    e->slice_scaled = now;
+    return e->slice_scale;
+}
 
 /* A token of prefill costs no more than a spoken one, of which small batches are known better. */
 static double prefill_cost(const mk_engine *e, int32_t n) {
@@ -198,8 +232,8 @@ static double prefill_cost(const mk_engine *e, int32_t n) {
 /* As many tokens as the time holds. Where a short slice is dear by the token (a batch of few tokens is, on a
  * CPU), it may take up to four times as long for little more than half the price: a prompt that is read at
  * half the speed keeps everybody waiting for longer in the end. */
-static int32_t slice(const mk_engine *e, bool alone) {
-    double seconds = alone ? e->config.slice_seconds_alone : e->config.slice_seconds;
+static int32_t slice(mk_engine *e, bool alone) {
+    double seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * scale(e);
     double most = alone ? 2 * seconds : 4 * seconds, gain = alone ? 0.9 : 0.6, dear;
     int32_t n = LEAST_SLICE, room = e->batch_room;
     if (prefill_cost(e, 1) <= 0) {
@@ -285,15 +319,19 @@ static void keep_accounts(mk_engine *e) {
 void mk_batch_fill(mk_engine *e) {
     choice c = {.n = 0};
     int32_t n_prefilling = 0;
+    bool speaking = false;
     uint64_t prefilling = 0;
+    double pace = atomic_load(&e->pace), now = pace > 0 ? mk_now() : 0;
     e->batch.n_tokens = 0;
+    e->next_due = 0;
     e->forecast = (mk_forecast){0};
     keep_accounts(e);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
         slot->output = -1;
         slot->n_batch = 0;
-        if (is_speaking(slot)) {
+        speaking = speaking || is_speaking(slot);
+        if (is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
         } else if (is_prefilling(slot)) {
             prefilling = slot->job->ask.id;
@@ -307,9 +345,10 @@ void mk_batch_fill(mk_engine *e) {
     for (int32_t i = 0; i < c.size; i++) {
         batch_add(e, c.slots[c.from + i], 1);
         c.slots[c.from + i]->served += 1 / weight(c.slots[c.from + i]);
+        next_is_due(c.slots[c.from + i], pace, now, 1);
     }
     e->forecast.speaking = c.size;
-    add_prefill(e, c.n > 0, n_prefilling, prefilling);
+    add_prefill(e, speaking, n_prefilling, prefilling);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].skipped += e->slots[i].n_batch == 0;
     }

@@ -224,6 +224,7 @@ def _fill_params(config: Any, settings: Settings, library: Library, keep: list[A
     core_ffi.memmove(core_ffi.addressof(config, "context_params"), library.ffi.buffer(context_block), 512)
     _fill_embed_params(config, settings, library)
     config.warm_up, config.perf = options.warm_up, options.perf
+    config.thread_priority = core.MK_PRIORITY_LOW if options.priority == "low" else core.MK_PRIORITY_NORMAL
     fill_threadpool(library, options, threads, config)
     layout = library.layout
     config.at_gpu_layers = layout.offset("model", "n_gpu_layers")

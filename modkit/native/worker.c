@@ -179,11 +179,27 @@ static void decode_failed(mk_engine *e, int32_t result) {
     }
 }
 
+/* Every stream has said what its pace allows: until the next one may, or something happens. */
+static bool nothing_new(mk_engine *e) {
+    return mk_queue_is_empty(e) && !atomic_load(&e->closing) && !atomic_load(&e->paused);
+}
+
+static void rest(mk_engine *e) {
+    double seconds = e->next_due - mk_now();
+    if (seconds > 0) {
+        mk_sleep(e, nothing_new, seconds < 1 ? seconds : 1);
+    }
+}
+
 static void step(mk_engine *e) {
     int32_t result;
     bool copied;
     double begun;
     mk_batch_fill(e);
+    if (e->batch.n_tokens == 0) {
+        rest(e);
+        return;
+    }
     if (atomic_load(&e->alone) != 0 && !mk_queue_is_empty(e)) {
         return; /* a cancel that came before `alone` was set did not know that it may abort this decode */
     }
@@ -266,7 +282,7 @@ void mk_worker_loop(mk_engine *e) {
         } else if (!atomic_load(&e->paused) && mk_calibrate(e)) {
             continue;
         } else if (idle(e)) {
-            mk_sleep(e, idle);
+            mk_sleep(e, idle, 0);
         }
     }
     for (mk_job *job = e->waiting, *next; job != NULL; job = next) {

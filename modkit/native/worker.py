@@ -246,6 +246,13 @@ class Worker:
     def pause(self, paused: bool) -> None:
         core.mk_engine_pause(self._engine, paused)
 
+    def pace(self, tokens_per_second: float) -> None:
+        """For each stream, at most; 0 for no limit."""
+        core.mk_engine_pace(self._engine, tokens_per_second)
+
+    def late(self, seconds: float) -> None:
+        core.mk_engine_late(self._engine, seconds)
+
     def fail_assertion(self) -> None:
         """For tests: makes llama.cpp fail an assertion on the worker's thread."""
         core.mk_engine_fail_assertion(self._engine)

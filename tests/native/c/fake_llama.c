@@ -698,6 +698,9 @@ static int32_t decode(void *context_, mk_batch b) {
     }
     CHECK(!c->model->options.no_memory || c->params.embeddings); /* an encoder has no words */
     check_batch(c, &b);
+#ifdef __linux__
+    atomic_store(&fake.nice, getpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid)));
+#endif
     c->copying = false;
     atomic_fetch_add(&fake.decodes, 1);
     if (how != 0 && how != FAKE_ASSERT_WHEN_ABORTED) {

@@ -67,6 +67,7 @@ typedef struct fake_control {
     _Atomic int decoding, tokenising; /* tokens in decodes under way; calls under way */
     _Atomic int loading, gathered;
     _Atomic int decodes, aborted, most_sequences;
+    _Atomic int nice;    /* of the thread that decoded last, where threads have one */
     _Atomic int decoded; /* decodes that are over and went well */
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */

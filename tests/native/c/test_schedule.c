@@ -1,6 +1,7 @@
 /* Who speaks when: decodes cost what a script says, on a clock that only they move, so that what is promised of
  * throughput, fairness, priorities and first words is counted, not measured. */
 #include "harness.h"
+#include "platform.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -347,27 +348,6 @@ static void a_first_word_waits_for_two_decodes_of_others_at_most(void) {
     }
 }
 
-/* Decodes with prefill beside speakers keep to the slice, or to what the curve says is worth more. */
-static void prefill_keeps_to_its_slice(void) {
-    double line[17];
-    for (int i = 0; i <= 16; i++) {
-        line[i] = 0.5 * i;
-    }
-    for (int unified = 0; unified < 2; unified++) {
-        bool old[64] = {false};
-        int mark, most = 0;
-        open_priced(line, 16, unified);
-        mark = eight_speak_and_others_begin(1, 900, false, old);
-        for (int d = mark; d < n_decodes; d++) {
-            for (int seq = 0; seq < 16; seq++) {
-                most = !old[seq] && in_decode[d][seq] > most ? in_decode[d][seq] : most;
-            }
-        }
-        CHECK(most >= 30 && most <= 55); /* 25 ms at half a millisecond each, some of it for the speakers */
-        host_close(&h);
-    }
-}
-
 static void a_request_ends_the_calibration(void) {
     mk_config config = usual_config();
     double asked;
@@ -387,6 +367,79 @@ static void a_request_ends_the_calibration(void) {
     host_until_all_ended(&h);
     CHECK(host_heard(&h, 2)->finish == MK_FINISH_STOP);
     host_close(&h);
+}
+
+/* ---- a good neighbour ---- */
+
+static void nobody_is_faster_than_the_pace(void) {
+    double begun;
+    open_priced(q4_0, 4, false);
+    mk_engine_pace(h.engine, 200);
+    begun = now();
+    n_speak_together(4, 60);
+    CHECK(now() - begun > 57.0 / 200);
+    /* streams of one pace find together: most decodes are groups */
+    CHECK(n_decodes < 4 * 60 * 3 / 4);
+    mk_engine_pace(h.engine, 0.01); /* the next token is due in a minute and more */
+    ask_for(10, MK_NEAR);
+    host_until_heard(&h, 5, 1);
+    mk_engine_cancel(h.engine, 5);
+    host_until_ended(&h, 5);
+    ask_for(10, MK_NEAR);
+    host_until_heard(&h, 6, 1);
+    mk_engine_pace(h.engine, 0);
+    host_until_ended(&h, 6);
+    CHECK(host_heard(&h, 6)->tokens == 10);
+    host_close(&h);
+}
+
+/* Half a millisecond a token: the most tokens of one prompt in a decode while eight speak. */
+static int longest_slice(int late_frames, bool unified) {
+    double line[17];
+    bool old[64] = {false};
+    int mark, most = 0;
+    for (int i = 0; i <= 16; i++) {
+        line[i] = 0.5 * i;
+    }
+    open_priced(line, 16, unified);
+    for (int i = 0; i < late_frames; i++) {
+        mk_engine_late(h.engine, 0.004);
+    }
+    mark = eight_speak_and_others_begin(1, 900, false, old);
+    for (int d = mark; d < n_decodes; d++) {
+        for (int seq = 0; seq < 16; seq++) {
+            most = !old[seq] && in_decode[d][seq] > most ? in_decode[d][seq] : most;
+        }
+    }
+    host_close(&h);
+    return most;
+}
+
+static void prefill_keeps_to_its_slice(void) {
+    for (int unified = 0; unified < 2; unified++) {
+        int most = longest_slice(0, unified);
+        CHECK(most >= 30 && most <= 55); /* 25 ms, some of it for the speakers */
+    }
+}
+
+static void late_frames_shorten_the_slices(void) {
+    int usual = longest_slice(0, false), shorter = longest_slice(1, false);
+    CHECK(shorter >= 4 && shorter < 0.75 * usual);
+}
+
+static void the_worker_is_as_modest_as_it_was_told(void) {
+#ifdef __linux__
+    for (int level = 0; level < 3; level++) {
+        mk_config config = usual_config();
+        int before = getpriority(PRIO_PROCESS, 0);
+        config.thread_priority = level;
+        host_open_ready(&h, &config);
+        ask_for(3, MK_NEAR);
+        host_until_all_ended(&h);
+        CHECK(atomic_load(&fake.nice) == (level == 0 ? before : level == 1 ? 5 : 15) && getpriority(PRIO_PROCESS, 0) == before);
+        host_close(&h);
+    }
+#endif
 }
 
 /* 64 slots, prices that change, all priorities, cancels at any moment: a hundred thousand decodes. */
@@ -452,6 +505,9 @@ int main(int argc, char **argv) {
     RUN(a_first_word_waits_for_two_decodes_of_others_at_most);
     RUN(prefill_keeps_to_its_slice);
     RUN(a_request_ends_the_calibration);
+    RUN(nobody_is_faster_than_the_pace);
+    RUN(late_frames_shorten_the_slices);
+    RUN(the_worker_is_as_modest_as_it_was_told);
     RUN(a_hundred_thousand_steps);
     return 0;
 }
