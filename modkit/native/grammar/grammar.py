@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modkit.errors import GrammarError
@@ -13,10 +13,12 @@ from modkit.native.grammar.check import check
 from modkit.native.grammar.generate import Members
 from modkit.native.grammar.match import Machine, Matcher, Next
 from modkit.native.grammar.nodes import Node, Ref, Rules, Text, alt, opt, repeat, seq
+from modkit.native.grammar.notations import abnf_rules, ebnf_rules
 from modkit.native.grammar.pytypes import schema_of
 from modkit.native.grammar.regex import regex
 from modkit.native.grammar.schema import schema_rules
 from modkit.native.grammar.shape import Schema
+from modkit.native.grammar.sql import select_rules
 from modkit.native.grammar.write import Builder, write
 
 __all__ = ["Grammar"]
@@ -73,6 +75,29 @@ class Grammar:
     def from_regex(cls, pattern: str) -> Grammar:
         """Texts that a regular expression matches as a whole; \\d, \\w and \\s are ASCII."""
         return cls._of({"root": regex(pattern)})
+
+    @classmethod
+    def from_abnf(cls, text: str, root: str | None = None) -> Grammar:
+        """From ABNF (RFC 5234 and 7405), starting from its first rule or from `root`; the core rules are known."""
+        return cls._named(*abnf_rules(text, root))
+
+    @classmethod
+    def from_ebnf(cls, text: str, root: str | None = None) -> Grammar:
+        """From EBNF, the W3C's (`Name ::= ...`) or ISO's (`name = ... ;`), from its first rule or from `root`."""
+        return cls._named(*ebnf_rules(text, root))
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Sequence[str]]) -> Grammar:
+        """SQL SELECTs over `{"table": ["column", ...]}`, which SQLite (and its like) prepares."""
+        return cls._of(select_rules(tables))
+
+    @classmethod
+    def _named(cls, rules: Rules, root: str) -> Grammar:
+        """From rules whose names GBNF may not know."""
+        builder = Builder({"root": Text("")})
+        names = builder.absorb(rules)
+        builder.rules["root"] = Ref(names[root])
+        return cls._of(builder.rules)
 
     @classmethod
     def from_choices(cls, choices: Iterable[str]) -> Grammar:
