@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from modkit.engine.marks import Call
 from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError, SaveError
-from modkit.native.sampling import Options
 from modkit.persona import prompt
 from modkit.persona.actions import Actions
 from modkit.persona.gates import state_of
@@ -37,7 +36,6 @@ __all__ = ["NPC", "Turn"]
 _log = logging.getLogger("modkit.persona")
 
 DEFAULTS: dict[str, Any] = {"max_tokens": 120, "temperature": 0.7}
-_GRAMMARS = "grammar" in Options.__dataclass_fields__
 _PER_MESSAGE = 8  # tokens a chat template puts around a message
 _BYTES_PER_TOKEN = 3.0  # of text, until this model's own figure is known
 _SILENCE = "..."  # the reply of a turn that was interrupted before its first word
@@ -172,7 +170,7 @@ class NPC(Living):
         names = self.persona.gate_names
         turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
         earlier = list(self._turns)
-        if offer and _GRAMMARS:
+        if offer:
             options.setdefault("grammar", offer)
         stops = tuple(f"\n{name}:" for name in dict.fromkeys((self.player, who, *others)) if name)
         options = {**DEFAULTS, "stop": stops[:8], **options}

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import enum
 import inspect
+import itertools
 import json
 import logging
-import threading
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from modkit.errors import GrammarError, OptionError
-from modkit.native.grammar import Grammar
 from modkit.native.grammar.pytypes import hints_of, schema_of_parameters
+from modkit.native.grammar.schema import schema_rules
 from modkit.native.grammar.shape import Shapes
+from modkit.native.grammar.write import quoted, renamed, write
 
 __all__ = ["Action", "Offer", "Offered"]
 
@@ -50,6 +51,17 @@ class Offered:
         for name, values in self.choices:
             properties[name] = {**properties[name], "enum": list(values)}
         return {**schema, "properties": {k: v for k, v in properties.items() if v.get("enum") != []}}
+
+    @property
+    def rules(self) -> str:
+        """GBNF of its arguments, with what there is now."""
+        text = self.action.rules
+        if any(not values for _, values in self.choices):  # an optional one that has nothing to choose from is left out
+            return _rules_text(self.schema, self.action.root)
+        for name, values in self.choices:
+            listed = " | ".join(quoted(json.dumps(value, ensure_ascii=False)) for value in values)
+            text = text.replace(quoted(json.dumps(_place(name), ensure_ascii=False)), f"({listed})")
+        return text
 
     @property
     def line(self) -> str:
@@ -99,6 +111,11 @@ class Action:
         self.schema = schema_of_parameters(_without_choices(function), self._skip)
         self._choices = _choices(function, self._skip)
         self._enums = _enums(function, self._skip)
+        self.root = f"call-{next(_numbers)}"
+        properties = {
+            k: {"const": _place(k)} if k in self._choices else v for k, v in self.schema["properties"].items()
+        }
+        self.rules = _rules_text({**self.schema, "properties": properties}, self.root)
         self._given = [self.given[parameter] for parameter in parameters[: self._skip]]
 
     def now(self) -> Offered | None:
@@ -125,14 +142,13 @@ class Action:
 
 @dataclass
 class Offer:
-    """All that can be done in one turn. `grammar` is made when it is first asked for, on whatever thread."""
+    """All that can be done in one turn; `grammar=` of `Engine.chat` takes it as it is."""
 
     actions: tuple[Offered, ...]
     budget: int = 3
-    _grammar: Grammar | None = field(default=None, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     triggers: tuple[str, ...] = (OPEN,)
     root: str = "root"
+    _made: str = field(default="", repr=False)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -142,15 +158,9 @@ class Offer:
     @property
     def gbnf(self) -> str:
         """Free speech with calls in it: from the first `<do:` on, only what is offered, `budget` times."""
-        return self.grammar.gbnf
-
-    @property
-    def grammar(self) -> Grammar:
-        """The lazy grammar, as `grammar=` of `Engine.chat` takes it."""
-        with self._lock:
-            if self._grammar is None:
-                self._grammar = _grammar(self.actions, self.budget)
-            return self._grammar
+        if not self._made and self.actions:
+            self._made = _gbnf(self.actions, self.budget)
+        return self._made
 
     def find(self, name: str) -> Offered | None:
         """The offered action of that name."""
@@ -221,18 +231,31 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 # ---- the grammar ----
 
+# words, in which no "<do:" can begin: after a '<' nothing that leads there
+_WORDS = 'words ::= ([^<] | "<" ([^d<] | "d" ([^o<] | "o" [^:<])))*'
 
-def _grammar(actions: tuple[Offered, ...], budget: int) -> Grammar:
-    calls: Grammar | None = None
-    for offered in actions:
-        arguments = Grammar.from_schema(offered.schema, spaces=False, closed=True)
-        one = Grammar.from_text(f"{OPEN}{offered.action.name} ") + arguments + CLOSE
-        calls = one if calls is None else calls | one
-    if calls is None:
-        raise GrammarError("nothing is offered, so there is no grammar")
-    # words, in which no "<do:" can begin: after a '<' nothing that leads there
-    free = Grammar('root ::= [^<] | "<" ([^d<] | "d" ([^o<] | "o" [^:<]))').repeat()
-    return (calls + (free + calls).repeat(0, budget - 1) + free if budget > 1 else calls + free).lazy(OPEN)
+
+def _gbnf(actions: tuple[Offered, ...], budget: int) -> str:
+    """Put together from texts that were made when the actions were added: a turn begins inside a frame."""
+    calls = " | ".join(f'"{offered.action.name} " {offered.action.root}' for offered in actions)
+    more = f" (call words){{0,{budget - 1}}}" if budget > 1 else ""
+    rules = "".join(offered.rules for offered in actions)
+    return f'root ::= call words{more}\ncall ::= "{OPEN}" ({calls}) "{CLOSE}"\n{_WORDS}\n{rules}'
+
+
+_numbers = itertools.count(1)
+
+
+def _rules_text(schema: dict[str, Any], root: str) -> str:
+    """GBNF of the arguments, its rules named after `root`."""
+    rules = schema_rules(schema, spaces=False, closed=True)
+    names = {name: root if name == "root" else f"{root}-{name}" for name in rules}
+    return write({names[name]: renamed(node, names) for name, node in rules.items()}, root)
+
+
+def _place(name: str) -> str:
+    """Stands for the choices of a parameter in a text that is made once."""
+    return f"\ue000{name}\ue001"
 
 
 # ---- the signature ----

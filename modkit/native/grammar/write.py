@@ -23,7 +23,7 @@ from modkit.native.grammar.nodes import (
     seq,
 )
 
-__all__ = ["Builder", "char_class", "quoted", "write"]
+__all__ = ["Builder", "char_class", "quoted", "renamed", "write"]
 
 _CHUNK = 1000  # llama.cpp's own limit is 2000 rules for one repeat
 _INLINE = 8  # a group is repeated in place up to so often, as a rule above
