@@ -183,6 +183,30 @@ class FakeEngine:
         asked = set(_words(query))
         return self._answer_later(lambda: [len(asked & set(_words(t))) / max(1, len(asked)) for t in texts])
 
+    def ask(
+        self,
+        question: str | Sequence[Any] | Callable[[], Sequence[Any]],
+        choices: Sequence[str],
+        **options: Any,
+    ) -> Answer[dict[str, float]]:
+        """The next reply decides: the choice that it is, or the first one, has 0.9. Ends in the next tick."""
+        self._check_alive()
+        given: Any = question() if callable(question) else question
+        request = (
+            FakeRequest(prompt=given, options=options)
+            if isinstance(given, str)
+            else FakeRequest(messages=tuple(dict(m) for m in given), options=options)
+        )
+        said, error = _split(self._next_reply(request))
+        self.requests.append(request)
+        best = said.strip() if said.strip() in choices else choices[0]
+        rest = 0.1 / max(1, len(choices) - 1)
+        answer = self._answer_later(lambda: {choice: 0.9 if choice == best else rest for choice in choices})
+        if error is not None:
+            self._answers.remove(answer)
+            answer._end("error", error)
+        return answer
+
     def _answer_later(self, value: Callable[[], Any]) -> Answer[Any]:
         self._check_alive()
         answer: Answer[Any] = Answer(self, self._next_id, value)

@@ -23,9 +23,9 @@ import msgpack
 
 from modkit.engine.helper import Helper
 from modkit.engine.protocol import Message, check_pace
-from modkit.engine.stream import Answer, Pending, Stream
+from modkit.engine.stream import Answer, Choice, Pending, Stream
 from modkit.engine.template import ChatTemplate, Prompt, Segment, check_messages
-from modkit.engine.vectors import check_texts, pooling_number
+from modkit.engine.vectors import check_choices, check_texts, pooling_number
 from modkit.errors import (
     ContextOverflow,
     EngineClosed,
@@ -115,7 +115,7 @@ class Engine:
         self._next_id = 1
         self._template = ChatTemplate(chat_template)
         self._own_template = chat_template is not None
-        self._early: deque[tuple[Stream, Sequence[Message], Options]] = deque()
+        self._early: deque[tuple[Pending[Any], Sequence[Message], Options]] = deque()
         self._prepared: deque[Callable[[], None]] = deque()
         self._begin_records()
         self._helper = Helper("modkit-helper")
@@ -322,12 +322,45 @@ class Engine:
         Returns at once. Raises as generate(), and TemplateError (or the stream ends with it).
         """
         chosen = Options.of(options)
+        return self._chat(self._new_stream, messages, chosen)
+
+    def ask(
+        self,
+        question: str | Sequence[Message] | Callable[[], Sequence[Message]],
+        choices: Sequence[str],
+        **options: Any,
+    ) -> Answer[dict[str, float]]:
+        """How likely the model finds each of several answers, from its logits: {choice: probability}, sum 1.
+
+        question: as for chat(), or a str as for generate(). choices: 2 to 256 different texts; each is what the model
+        would have to say next, so behind a bare prompt it usually begins with a space. A choice of several tokens
+        is weighed by all of them. options: `priority` and `pin`, as for chat(). Costs the prefill, and a decode for
+        each further token of a choice. Returns at once. Raises as chat().
+        """
+        chosen = Options.of(options)
+        checked = check_choices(choices)
+        if not isinstance(question, str):
+            return self._chat(lambda: self._new_choice(checked), question, chosen)
+        if not question:
+            raise OptionError("the question is empty; give some text")
+        answer = self._new_choice(checked)
+        self._submit(answer, [(question, False)], chosen, add_bos=True, trim_start=False)
+        return answer
+
+    def _new_choice(self, choices: list[str]) -> Choice:
+        answer = self._new_pending(Choice)
+        answer.choices = choices
+        return answer
+
+    def _chat(
+        self, new: Callable[[], P], messages: Sequence[Message] | Callable[[], Sequence[Message]], chosen: Options
+    ) -> P:
         if callable(messages):
-            stream = self._new_stream()
+            stream = new()
             self._helper.run(lambda: self._prepare(stream, messages, chosen))
             return stream
         checked = check_messages(messages)
-        stream = self._new_stream()
+        stream = new()
         if self._worker.info is None and not self._own_template:
             self._early.append((stream, checked, chosen))
         else:
@@ -376,7 +409,7 @@ class Engine:
         """Runs function on the helper thread, off the frame, in order with chat()'s functions."""
         self._helper.run(function)
 
-    def _prepare(self, stream: Stream, messages: Callable[[], Sequence[Message]], options: Options) -> None:
+    def _prepare(self, stream: Pending[Any], messages: Callable[[], Sequence[Message]], options: Options) -> None:
         """Helper thread: makes the messages, and the prompt when the template is known by now."""
         try:
             made = check_messages(messages())
@@ -407,7 +440,7 @@ class Engine:
 
         self._prepared.append(submit)
 
-    def _submit_chat(self, stream: Stream, messages: Sequence[Message], options: Options) -> None:
+    def _submit_chat(self, stream: Pending[Any], messages: Sequence[Message], options: Options) -> None:
         try:
             rendered = self._template.prompt(messages)
         except ModkitError as error:
@@ -415,13 +448,13 @@ class Engine:
             return
         self._submit_or_end(stream, rendered, options)
 
-    def _submit_or_end(self, stream: Stream, prompt: Prompt, options: Options) -> None:
+    def _submit_or_end(self, stream: Pending[Any], prompt: Prompt, options: Options) -> None:
         try:
             self._submit_prompt(stream, prompt, options)
         except ModkitError as error:
             stream._end("error", error)
 
-    def _submit_prompt(self, stream: Stream, prompt: Prompt, options: Options) -> None:
+    def _submit_prompt(self, stream: Pending[Any], prompt: Prompt, options: Options) -> None:
         first = prompt.segments[0][0] if prompt.segments else ""
         writes_bos = bool(self._template.bos) and isinstance(first, str) and first.startswith(self._template.bos)
         self._submit(stream, prompt.segments, options, add_bos=not writes_bos, trim_start=True, turns=prompt.turns)
@@ -440,7 +473,7 @@ class Engine:
 
     def _submit(
         self,
-        stream: Stream,
+        stream: Pending[Any],
         segments: Iterable[Segment],
         options: Options,
         *,
@@ -451,7 +484,12 @@ class Engine:
         if stream._cancelled:
             stream._end("cancelled")
             return
-        self._worker.submit(stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start, turns=turns)
+        choices = stream.choices if isinstance(stream, Choice) else ()
+        made = self._worker.submit(
+            stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start, turns=turns, choices=choices
+        )
+        if isinstance(stream, Choice) and made is not None:
+            stream.weighed_by(made.column)
         self._streams[stream.id] = stream
 
     def _cancel(self, stream: Pending[Any]) -> None:

@@ -72,6 +72,14 @@ class AnyEngine(Protocol):
     def rank(self, query: str, texts: Sequence[str]) -> Answer[list[float]]:
         """A score for each text; see Engine.rank()."""
 
+    def ask(
+        self,
+        question: str | Sequence[Message] | Callable[[], Sequence[Message]],
+        choices: Sequence[str],
+        **options: Any,
+    ) -> Answer[dict[str, float]]:
+        """How likely each choice is; see Engine.ask()."""
+
     def background(self, function: Callable[[], None]) -> None:
         """Runs function on the engine's helper thread, off the frame, in order."""
 

@@ -7,8 +7,9 @@ nothing here waits, except `result()`, which is for scripts.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -19,7 +20,7 @@ from modkit.errors import EngineError, ModkitError, StreamTimeout
 if TYPE_CHECKING:
     from modkit.engine.protocol import AnyEngine
 
-__all__ = ["Answer", "Pending", "Stats", "Stream", "TokenLogprob"]
+__all__ = ["Answer", "Choice", "Pending", "Stats", "Stream", "TokenLogprob"]
 
 T = TypeVar("T")
 _log = logging.getLogger("modkit.engine")
@@ -170,6 +171,23 @@ class Answer(Pending[T]):
 
     def __repr__(self) -> str:
         return f"<Answer {self.id} {self.finish or 'running'}>"
+
+
+class Choice(Answer[dict[str, float]]):
+    """An `ask()` on its way: how likely the model finds each choice."""
+
+    choices: Sequence[str] = ()
+
+    def weighed_by(self, logarithms: Callable[[], list[float]]) -> None:
+        """For engines: where the log-probabilities come from, once it is done."""
+
+        def shares() -> dict[str, float]:
+            found = logarithms()
+            most = max(found)
+            weights = [math.exp(value - most) for value in found]
+            return {choice: weight / math.fsum(weights) for choice, weight in zip(self.choices, weights)}
+
+        self._make = shares
 
 
 class Stream(Pending[str]):

@@ -99,8 +99,8 @@ class _Service:
         if "options" in params:
             params["options"] = options_from(params["options"])
         made = getattr(self.worker, method)(**params)
-        if method == "embed":
-            self._vectors[params["id"]] = (made, len(params["texts"]))
+        if made is not None:
+            self._vectors[params["id"]] = (made, len(params.get("texts", ())))
 
     def _pass_on(self) -> None:
         worker, connection = self.worker, self.connection

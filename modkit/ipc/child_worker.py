@@ -257,7 +257,9 @@ class ChildWorker(Worker):
         self.info = self._info
         return self.info
 
-    def submit(self, id: int, segments: Sequence[tuple[Any, bool]], options: Options, **named: Any) -> None:
+    def submit(
+        self, id: int, segments: Sequence[tuple[Any, bool]], options: Options, **named: Any
+    ) -> Vectors | None:
         pieces: list[list[Any]] = []
         total = 0
         for content, is_template in segments:
@@ -272,7 +274,11 @@ class ChildWorker(Worker):
         if total > MAX_PROMPT_BYTES:
             raise OptionError(f"the prompt has {total} bytes; at most {MAX_PROMPT_BYTES} are accepted")
         more = {name: plain(name, value) for name, value in named.items()}
+        vectors = ChildVectors() if named.get("choices") else None
+        if vectors is not None:
+            self._vectors[id] = vectors
         self._call("submit", id=id, segments=pieces, options=options_to(options), **more)
+        return vectors
 
     def embed(self, id: int, texts: Sequence[str], **named: Any) -> Vectors:
         sent = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]

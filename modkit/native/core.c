@@ -243,7 +243,8 @@ static mk_job *job_new(const mk_request *ask) {
     size_t size = aligned(sizeof(mk_job)) + aligned((size_t) ask->n_segments * sizeof(mk_segment))
                   + aligned((size_t) ask->n_stops * sizeof(mk_stop))
                   + aligned((size_t) ask->n_segments * sizeof(int32_t))
-                  + aligned((size_t) ask->n_triggers * sizeof(mk_stop));
+                  + aligned((size_t) ask->n_triggers * sizeof(mk_stop))
+                  + aligned((size_t) ask->n_choices * sizeof(mk_segment));
     size_t at = size;
     mk_job *job;
     for (int32_t i = 0; i < ask->n_segments; i++) {
@@ -254,6 +255,9 @@ static mk_job *job_new(const mk_request *ask) {
     }
     for (int32_t i = 0; i < ask->n_triggers; i++) {
         size += aligned(segment_bytes(&ask->triggers[i]) + 1);
+    }
+    for (int32_t i = 0; i < ask->n_choices; i++) {
+        size += aligned(segment_bytes(&ask->choices[i]) + 1);
     }
     size += ask->grammar == NULL ? 0 : aligned(segment_bytes(ask->grammar) + 1) + aligned(segment_bytes(ask->root) + 1);
     job = malloc(size);
@@ -266,6 +270,10 @@ static mk_job *job_new(const mk_request *ask) {
     job->stops = (mk_stop *) ((char *) job->segments + aligned((size_t) ask->n_segments * sizeof(mk_segment)));
     job->turns = (int32_t *) ((char *) job->stops + aligned((size_t) ask->n_stops * sizeof(mk_stop)));
     job->triggers = (mk_stop *) ((char *) job->turns + aligned((size_t) ask->n_segments * sizeof(int32_t)));
+    job->choices = (mk_segment *) ((char *) job->triggers + aligned((size_t) ask->n_triggers * sizeof(mk_stop)));
+    for (int32_t i = 0; i < ask->n_choices; i++) {
+        job->choices[i] = segment_copy(job, &at, &ask->choices[i]);
+    }
     for (int32_t i = 0; i < ask->n_segments; i++) {
         job->segments[i] = segment_copy(job, &at, &ask->segments[i]);
     }

@@ -300,8 +300,9 @@ const int32_t *mk_block_rows_of(const mk_block *b); /* how many rows each text h
 int32_t mk_block_trimmed(const mk_block *b);   /* texts that were longer than the model reads */
 
 /* SPEAK: a reply. EMBED: a vector for each segment (MK_TEXT). RANK: a score for each segment against the first.
- * The last two take segments, block, pooling, normalise and trim, and nothing else. */
-enum { MK_TASK_SPEAK = 0, MK_TASK_EMBED = 1, MK_TASK_RANK = 2 };
+ * These two take segments, block, pooling, normalise and trim, and nothing else. SCORE: the log-probability of each
+ * choice behind a prompt, into the block, a row each. */
+enum { MK_TASK_SPEAK = 0, MK_TASK_EMBED = 1, MK_TASK_RANK = 2, MK_TASK_SCORE = 3 };
 
 typedef struct mk_request {
     uint64_t id; /* > 0, never used twice */
@@ -330,6 +331,8 @@ typedef struct mk_request {
     const mk_segment *triggers; /* the grammar holds from one of these texts on; none: from the beginning */
     int32_t n_triggers;
     int32_t logprobs;           /* how many of the likeliest tokens are told with each, and its own probability */
+    const mk_segment *choices;  /* SCORE: the answers to weigh */
+    int32_t n_choices;
 } mk_request;
 enum { MK_MAX_LOGPROBS = 20, MK_LOGPROB_BYTES = 64 };
 

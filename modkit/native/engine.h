@@ -27,6 +27,7 @@ typedef struct mk_job {
     mk_segment grammar; /* data NULL: none */
     char *root;
     mk_stop *triggers;
+    mk_segment *choices;
     double submitted;
     int32_t *tokens, n_tokens; /* of the prompt, once they are known; the worker's, freed with the job */
     bool known;     /* they are, or cannot be had */
@@ -51,6 +52,7 @@ typedef struct mk_slot {
     mk_job *job; /* NULL: idle, the cache is kept for whoever comes with the same beginning */
     void *sampler;
     mk_hold *hold; /* the grammar, or NULL */
+    struct mk_score *score; /* score.c's, of a request that weighs choices; else NULL */
     mk_text text;
     int32_t n_generated;
     int32_t n_batch; /* how many of its tokens are in the batch, together and in order */
@@ -207,6 +209,7 @@ void mk_library_leave(mk_engine *e);
 /* request.c: the prompt's tokens in a block that the caller frees, NULL with *n = 0 when it cannot be
  * tokenised; the samplers, freed with llama_sampler_free, NULL when there are none to be had */
 int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n);
+int32_t mk_tokenise_more(mk_engine *e, const mk_segment *s, int32_t *out, int32_t room);
 void *mk_sampler_new(mk_engine *e, const mk_request *ask);
 
 /* sample.c: what a slot needs to sample, and the next token. told_room: ring space for the
@@ -217,6 +220,11 @@ int32_t mk_sample(mk_engine *e, mk_slot *slot, int32_t output, const char **wron
 uint32_t mk_told_room(const mk_slot *slot);
 double mk_log_sum(const float *logits, int32_t n);
 void mk_sampling_free(mk_engine *e);
+
+/* score.c: choices weighed in a slot. begin gives 0 or the code of an error; step ends the stream after the last */
+uint32_t mk_score_begin(mk_engine *e, mk_slot *slot, char *reason, size_t size);
+void mk_score_step(mk_engine *e, mk_slot *slot);
+void mk_score_free(mk_slot *slot);
 
 /* cache.c */
 void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);

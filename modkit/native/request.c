@@ -34,6 +34,20 @@ static int32_t tokenise_segment(mk_engine *e, const mk_segment *s, int32_t *out,
     return n + got - n_newline;
 }
 
+/* The tokens of a text that goes on behind a prompt; how many, or -1. */
+int32_t mk_tokenise_more(mk_engine *e, const mk_segment *s, int32_t *out, int32_t room) {
+    int32_t n;
+    if (e->info.vocab_type != 1) {
+        return tokenise_segment(e, s, out, 0, room, false);
+    }
+    out[0] = 0; /* something before it, so that the vocabulary puts no space there */
+    n = tokenise_segment(e, s, out, 1, room, false);
+    if (n > 0) {
+        memmove(out, out + 1, (size_t) (n - 1) * sizeof *out);
+    }
+    return n < 0 ? n : n - 1;
+}
+
 /* The prompt's tokens in a block that the caller frees; NULL with *n = 0 when it cannot be tokenised. */
 int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n) {
     size_t room = 16;

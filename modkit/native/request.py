@@ -55,6 +55,11 @@ class Request:
             raise OptionError(f"the texts have {total} bytes; at most {MAX_PROMPT_BYTES} are accepted at once")
         self.c.segments, self.c.n_segments = self._list(encoded), len(encoded)
 
+    def choices(self, choices: Sequence[str]) -> None:
+        """Answers to weigh."""
+        encoded = [choice.encode("utf-8", "replace") for choice in choices]
+        self.c.choices, self.c.n_choices = self._list(encoded), len(encoded)
+
     def sampling(self, options: Options) -> None:
         """How the reply is sampled, and where it ends."""
         c, stops = self.c, options.stops()

@@ -44,6 +44,7 @@ void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached)
 
 void mk_slot_release(mk_engine *e, mk_slot *slot) {
     mk_sample_end(e, slot);
+    mk_score_free(slot);
     mk_job_free(slot->job);
     slot->job = NULL;
     slot->n_tokens = slot->n_done; /* the cache stays: the next turn begins with it */
@@ -81,9 +82,14 @@ static bool append_piece(mk_engine *e, mk_slot *slot, int32_t token) {
 
 void mk_speak(mk_engine *e, mk_slot *slot) {
     const char *wrong = "the samplers chose no token";
-    int32_t token = mk_sample(e, slot, slot->output, &wrong);
+    int32_t token;
     bool stopped;
     size_t n;
+    if (slot->score != NULL) {
+        mk_score_step(e, slot);
+        return;
+    }
+    token = mk_sample(e, slot, slot->output, &wrong);
     if (token < 0) {
         mk_slot_fail(e, slot, slot->hold != NULL ? MK_CODE_GRAMMAR : MK_CODE_DECODE, wrong);
         return;

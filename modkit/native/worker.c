@@ -69,7 +69,7 @@ static void take_commands(mk_engine *e) {
     while (room_for_command(e) && mk_next_command(e, &command)) {
         switch (command.kind) {
         case MK_COMMAND_SUBMIT:
-            if (command.job->ask.task != MK_TASK_SPEAK) {
+            if (command.job->ask.task == MK_TASK_EMBED || command.job->ask.task == MK_TASK_RANK) {
                 mk_embed_add(e, command.job);
                 break;
             }
@@ -118,7 +118,8 @@ static void begin(mk_engine *e, mk_job *job) {
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
     mk_schedule_begin(e, slot);
-    code = mk_sample_begin(e, slot, reason, sizeof reason);
+    code = job->ask.task == MK_TASK_SCORE ? mk_score_begin(e, slot, reason, sizeof reason)
+                                          : mk_sample_begin(e, slot, reason, sizeof reason);
     if (code == 0 && mk_text_room(&slot->text, 64) == NULL) {
         code = MK_CODE_MEMORY;
         snprintf(reason, sizeof reason, "no memory for the text");

@@ -207,18 +207,29 @@ class Worker:
         add_bos: bool,
         trim_start: bool,
         turns: Sequence[int] | None = None,
-    ) -> None:
+        choices: Sequence[str] = (),
+    ) -> Vectors | None:
         """Queues a request; raises QueueFull or OptionError. Copies everything.
 
-        turns: the segments with which a turn of a conversation begins; None when it is not one.
+        turns: the segments with which a turn of a conversation begins; None when it is not one. choices: weigh these
+        instead of speaking; their log-probabilities come in what is returned.
         """
         asked = Request(id)
+        vectors = None
+        if choices:
+            block = core.mk_block_new()
+            if block == ffi.NULL:
+                raise EngineError("no memory for the request")
+            vectors = Vectors(block)
+            asked.choices(choices)
+            asked.c.block, asked.c.task = block, core.MK_TASK_SCORE
         asked.prompt(segments, turns)
         asked.sampling(options)
         asked.c.n_pin = -1 if options.pin is None else options.pin
         asked.c.keep = turns is not None or options.pin is not None
         asked.c.add_bos, asked.c.trim_start = add_bos, trim_start
         self._push(asked)
+        return vectors
 
     def embed(self, id: int, texts: Sequence[str], *, rank: bool, pooling: int, normalise: bool, trim: bool) -> Vectors:
         """Queues texts to be made vectors (rank: scores of texts[1:] against texts[0]). Raises as submit()."""

@@ -282,7 +282,8 @@ def test_vectors_come_back_as_an_engine_in_this_process_makes_them(
     made = engine.embed(texts).result(60)
     assert made.shape == wanted.shape
     for row, other in zip(made.tolist(), wanted.tolist(), strict=True):
-        assert row == pytest.approx(other, abs=1e-5)
+        # whoever shares a batch changes the last digits: the weights are 8 bits wide
+        assert row == pytest.approx(other, abs=5e-3)
     assert speaking.result(60)
     with pytest.raises(errors.OptionError):
         engine.embed([])
@@ -291,3 +292,12 @@ def test_vectors_come_back_as_an_engine_in_this_process_makes_them(
     with pytest.raises(errors.EngineDied):
         lost.result(30)
     assert engine.embed(["again"]).result(60).shape == (1, made.shape[1])
+
+
+def test_choices_are_weighed_and_grammars_hold_in_the_child_too(isolated: Callable[..., IsolatedEngine]) -> None:
+    engine = isolated(context=512)
+    shares = engine.ask("the lamp", ["yes", "no", "maybe"]).result(60)
+    assert list(shares) == ["yes", "no", "maybe"] and sum(shares.values()) == pytest.approx(1)
+    held = engine.generate("the lamp", grammar='root ::= "yes" | "no"', temperature=2, logprobs=2)
+    assert held.result(60) in ("yes", "no")
+    assert len(held.logprobs) == len(held.tokens) and len(held.logprobs[0].top) == 2

@@ -528,6 +528,25 @@ int host_try(host *h, const ask *a) {
     return result;
 }
 
+uint64_t host_score(host *h, const ask *a, const char *const *choices, int n, mk_block **block) {
+    mk_segment whole = {.data = a->tokens, .length = a->n, .kind = MK_TOKENS}, all[8];
+    mk_request request = {.task = MK_TASK_SCORE, .segments = &whole, .n_segments = 1, .choices = all, .n_choices = n};
+    for (int i = 0; i < n; i++) {
+        all[i] = (mk_segment){.data = choices[i], .length = (int32_t) strlen(choices[i])};
+    }
+    CHECK(n <= 8 && (*block = mk_block_new()) != NULL);
+    if (h->n_streams == h->room) {
+        h->room = h->room * 2 + 16;
+        h->streams = realloc(h->streams, h->room * sizeof *h->streams);
+        CHECK(h->streams != NULL);
+    }
+    memset(&h->streams[h->n_streams++], 0, sizeof *h->streams);
+    request.id = h->n_streams;
+    request.block = *block;
+    CHECK(mk_engine_submit(h->engine, &request) == 0);
+    return request.id;
+}
+
 uint64_t host_submit(host *h, const ask *a) {
     CHECK(host_try(h, a) == 0);
     return h->n_streams;

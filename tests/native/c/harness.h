@@ -87,6 +87,7 @@ void ask_segment(ask *a, int kind, const char *text);
 int host_try(host *h, const ask *a); /* mk_engine_submit's answer; the id is h->n_streams when it is 0 */
 uint64_t host_submit(host *h, const ask *a);
 /* Asks for vectors (task MK_TASK_EMBED or MK_TASK_RANK); the caller lets go of the block. */
+uint64_t host_score(host *h, const ask *a, const char *const *choices, int n, mk_block **block);
 uint64_t host_embed(host *h, int task, const char *const *texts, int n, int pooling, bool trim, mk_block **block);
 heard *host_heard(host *h, uint64_t id);
 void expect_text(host *h, uint64_t id, int finish, const char *text);

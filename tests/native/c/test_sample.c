@@ -105,12 +105,64 @@ static void probabilities_are_told_with_each_token(void) {
     host_close(&h);
 }
 
+/* The fake finds its script's next token by far the likeliest, so the choice that is the script wins by far. */
+static void choices_are_weighed_by_their_logits(void) {
+    static const char *const choices[][3] = {{"yes", "no", "maybe"}, {"y", "n", "m"}, {"lamp", "lamps", "la"}};
+    mk_config config = usual_config();
+    for (int recurrent = 0; recurrent < 2; recurrent++) {
+        fake_options.recurrent = recurrent == 1;
+        host_open_ready(&h, &config);
+        for (int i = 0; i < 9; i++) {
+            mk_block *block;
+            uint64_t id;
+            ask *a = ask_new();
+            ask_text(a, "Is it so? ");
+            ask_reply(a, choices[i / 3][i % 3]);
+            id = host_score(&h, a, choices[i / 3], 3, &block);
+            expect_text(&h, id, MK_FINISH_STOP, "");
+            CHECK(mk_block_rows(block) == 3 && mk_block_columns(block) == 1);
+            for (int k = 0; k < 3; k++) {
+                CHECK(k == i % 3 || mk_block_data(block)[k] < mk_block_data(block)[i % 3] - 1);
+            }
+            mk_block_release(block);
+        }
+        expect_text(&h, held("root ::= \"fine\"", "fine"), MK_FINISH_STOP, "fine");
+        host_close(&h);
+    }
+    CHECK(atomic_load(&fake.samplers) == 0);
+}
+
+static void a_choice_that_is_none_is_an_error(void) {
+    static const char *const choices[] = {"yes", ""};
+    mk_config config = usual_config();
+    mk_block *block;
+    uint64_t id;
+    ask *a;
+    host_open_ready(&h, &config);
+    a = ask_new();
+    ask_reply(a, "yes");
+    id = host_score(&h, a, choices, 2, &block);
+    host_until_ended(&h, id);
+    CHECK(host_heard(&h, id)->code == MK_CODE_PROMPT);
+    mk_block_release(block);
+    a = ask_new();
+    ask_filler(a, 505, 0);
+    ask_reply(a, "yes");
+    id = host_score(&h, a, choices, 1, &block);
+    host_until_ended(&h, id);
+    CHECK(host_heard(&h, id)->code == MK_CODE_OVERFLOW);
+    mk_block_release(block);
+    host_close(&h);
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(a_reply_is_held_to_its_grammar);
     RUN(characters_of_many_bytes_stay_whole);
     RUN(a_lazy_grammar_holds_its_islands_only);
     RUN(a_wrong_grammar_is_an_error_and_the_engine_goes_on);
+    RUN(choices_are_weighed_by_their_logits);
+    RUN(a_choice_that_is_none_is_an_error);
     RUN(probabilities_are_told_with_each_token);
     return 0;
 }
