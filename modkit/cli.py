@@ -175,6 +175,17 @@ def _persona_parser(commands: Any) -> None:
     export.add_argument("--v2", action="store_true", help="a .json card of version 2 (default: 3)")
     export.set_defaults(run=_export)
 
+    evaluation = verbs.add_parser("eval", help="measure how well a persona remembers and stays in character")
+    evaluation.add_argument("file", metavar="FILE")
+    evaluation.add_argument("--model", metavar="GGUF", help="ask this model too (default: retrieval alone)")
+    evaluation.add_argument("--questions", metavar="FILE", help="your own: a question, a tab, how the answer begins")
+    evaluation.add_argument("--embedder", metavar="GGUF", default="auto", help="a model, auto (default) or none")
+    evaluation.add_argument("-n", type=int, default=100, help="how many questions (default: 100)")
+    evaluation.add_argument("--replies", type=int, default=30, help="how many the model answers (default: 30)")
+    evaluation.add_argument("--word", metavar="WORD", action="append", default=[], help="a word not of her world")
+    evaluation.add_argument("--json", action="store_true")
+    evaluation.set_defaults(run=_eval)
+
     ask = verbs.add_parser("ask", help="show what a question brings to mind")
     ask.add_argument("file", metavar="FILE")
     ask.add_argument("question", metavar="QUESTION")
@@ -314,6 +325,36 @@ def _ask(options: argparse.Namespace) -> int:
         _print(f"        {memory.kind}, {memory.source}")
     if not memories:
         _complain("nothing comes to mind", prefix="")
+    return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+
+    from modkit.engine import Engine
+    from modkit.persona import open_embedder
+    from modkit.persona.evaluate import evaluate, read_questions
+    from modkit.persona.guard import Guard
+
+    questions = read_questions(options.questions) if options.questions else None
+    bar = _Bar("asking")
+    with ExitStack() as stack:
+        embedder = open_embedder(options.embedder)
+        if embedder is not None:
+            stack.enter_context(embedder)
+        engine = stack.enter_context(Engine(options.model)) if options.model else None
+        stack.callback(bar.close)
+        report = evaluate(
+            options.file,
+            engine,
+            embedder=embedder,
+            questions=questions,
+            count=options.n,
+            replies=options.replies,
+            guard=Guard(words=tuple(options.word)),
+            progress=bar,
+        )
+    _print(json.dumps(report.as_json(), ensure_ascii=False, indent=2) if options.json else report.table())
     return 0
 
 

@@ -9,6 +9,7 @@ from modkit.persona.actions import Actions, Deed
 from modkit.persona.build import BuildReport, build
 from modkit.persona.conversation import Conversation
 from modkit.persona.gates import Gate
+from modkit.persona.guard import Caught, Guard
 from modkit.persona.knowledge import Knowledge, Lore, Rule
 from modkit.persona.lines import Line, Source
 from modkit.persona.memory import Memory
@@ -25,6 +26,7 @@ __all__ = [
     "NPC",
     "Actions",
     "BuildReport",
+    "Caught",
     "Conversation",
     "Deed",
     "DumpFile",
@@ -32,6 +34,7 @@ __all__ = [
     "EngineEmbedder",
     "Experience",
     "Gate",
+    "Guard",
     "Join",
     "Knowledge",
     "Line",

@@ -19,6 +19,7 @@ from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError
 from modkit.persona import prompt
 from modkit.persona.actions import Actions
 from modkit.persona.gates import state_of
+from modkit.persona.guard import Guard, WatchedStream
 from modkit.persona.living import Living
 from modkit.persona.memory import STOP_WORDS, Memory, tokens
 from modkit.persona.persona import Persona
@@ -56,7 +57,8 @@ class NPC(Living):
     `moods` and `gestures` are the names that `<mood:...>` and `<gesture:...>` in a reply may have; they come as events
     of the stream. `actions` is what she can do in the game.
     What is said becomes memory too (`npc.mind`): at most `recollections` of it come to mind at a turn. `summaries` says
-    whether old turns are summed up after a reply: True, False, or "auto" (when the model is large enough to).
+    whether old turns are summed up after a reply: True, False, or "auto" (when the model is large enough to). `guard`
+    is looked at before a sentence is shown (see `Guard`); None lets every reply through as it comes.
 
     Making one reads the persona and the save from the disk (about a millisecond); do it while loading.
     Raises PersonaError, SaveError.
@@ -77,6 +79,7 @@ class NPC(Living):
         gestures: Collection[str] = (),
         recollections: int = 2,
         summaries: bool | str = "auto",
+        guard: Guard | None = None,
     ) -> None:
         self._owns_persona = not isinstance(persona, Persona)
         self.persona = persona if isinstance(persona, Persona) else Persona.open(persona)
@@ -94,6 +97,7 @@ class NPC(Living):
         self.player = prompt.one_line(player, 40).replace(":", "") or "Player"
         self.memories = memories
         self.embedder = embedder
+        self.guard = guard
         self.state: dict[str, Any] = {} if state is None else state
         self.last_retrieval: Retrieval | None = None
         self._said_why = ""
@@ -176,7 +180,7 @@ class NPC(Living):
         options = {**DEFAULTS, "stop": stops[:8], **options}
         room = int(options["max_tokens"] or 0)
         try:
-            stream = self.engine.chat(lambda: self._messages(turn, earlier, room), **options)
+            stream = self._ask(turn, earlier, room, options)
         except ModkitError:
             self.actions._put_back(noticed)
             self._overheard[:0] = heard
@@ -187,6 +191,21 @@ class NPC(Living):
         self._speaking = (stream, turn)
         stream.on_done(lambda done: self._finished(done, turn))
         return stream
+
+    def _ask(self, turn: Turn, earlier: list[Turn], room: int, options: dict[str, Any]) -> Stream:
+        if self.guard is None:
+            return self.engine.chat(lambda: self._messages(turn, earlier, room), **options)
+        made: list[Message] = []  # the prompt of all attempts
+
+        def messages() -> list[Message]:
+            made[:] = made or self._messages(turn, earlier, room)
+            return made
+
+        def ask(**changed: Any) -> Stream:
+            return self.engine.chat(messages, **{**options, **changed})
+
+        names = dict.fromkeys((self.player, turn.player, *turn.present))
+        return WatchedStream(self.engine, ask, self.guard, names, options.get("seed"))
 
     def interrupt(self) -> None:
         """Stop her where she is; what was said so far is kept as her reply. Nothing happens when she is silent."""

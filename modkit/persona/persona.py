@@ -16,7 +16,7 @@ from modkit.persona.gates import Gate, state_of
 from modkit.persona.lines import Line, Source, fold
 from modkit.persona.memory import Memory
 from modkit.persona.readers.source import display_path
-from modkit.persona.recall import Filters, Retrieval, recall
+from modkit.persona.recall import WORDS_WEIGHT, Filters, Retrieval, recall
 
 if TYPE_CHECKING:
     from modkit.persona.voice import Said, Statement
@@ -90,13 +90,15 @@ class Persona:
         scenes: Sequence[str] = (),
         quests: Sequence[str] = (),
         langs: Sequence[str] = (),
+        words_weight: float = WORDS_WEIGHT,
     ) -> Retrieval:
         """As `ask`, with how it was found out.
 
         With an `embedder`, the one the persona was built with, lines are found by meaning too; it is called here and
         may take milliseconds. `state` is the game's: what is behind a gate that it does not open is not looked at
         (default: nothing has happened). `budget` bounds the tokens of all memories together. The other options
-        keep only lines of these speakers, kinds, scenes, quests and languages.
+        keep only lines of these speakers, kinds, scenes, quests and languages. `words_weight` is what the
+        order by words counts beside that by meaning; 0 leaves it out.
         """
         if not isinstance(question, str):
             raise OptionError(f"a question is a str, not {type(question).__name__}")
@@ -111,7 +113,7 @@ class Persona:
         connection = self._connection()
         try:
             vector, reason = self._vector(question, embedder, connection)
-            found = recall(connection, question, k, self._players, filters, vector, budget)
+            found = recall(connection, question, k, self._players, filters, vector, budget, words_weight)
         except _DAMAGE as error:
             raise self._damaged(error) from error
         found.reason = reason

@@ -37,7 +37,7 @@ _COVER = 0.7  # how much of the score hangs on how many of the question's words 
 _SHORT = 3  # telling words; a line with fewer, such as "I said nothing.", tells little
 
 _RRF = 60.0
-_WORDS_WEIGHT = 1.0
+WORDS_WEIGHT = 1.0  # of the order by words; that by meaning has 1
 _SURE = 4.0  # the power of the share of words that a line has
 _UNLIKE = 0.2  # a likeness below this is chance
 _HEARD_LIKE, _ASKING_LIKE = 0.9, 0.92  # what others said, and what only asks, is a little further away
@@ -113,11 +113,13 @@ def recall(
     filters: Filters | None = None,
     vector: bytes | None = None,
     budget: int | None = None,
+    words_weight: float = WORDS_WEIGHT,
 ) -> Retrieval:
     """The `k` memories nearest to `question`, best first; raises apsw.Error on a damaged file.
 
     `vector` is the question's, float32, when the persona has vectors of the same embedder. `budget` bounds the
-    tokens that the memories may take together, estimated from their bytes.
+    tokens that the memories may take together, estimated from their bytes. With `words_weight` 0 the meaning
+    alone decides.
     """
     started = time.perf_counter()
     result = Retrieval(closed_gates=len(filters.closed) if filters else 0, vector=vector)
@@ -135,7 +137,7 @@ def recall(
             line.lexical = _rank(line, words, telling)
     if vector is not None:
         result.method = "hybrid"
-        _fuse(connection, lines.values(), telling)
+        _fuse(connection, lines.values(), telling, words_weight)
     else:
         for line in lines.values():
             line.score = line.lexical
@@ -201,7 +203,9 @@ def _rank(line: _Line, words: list[str], telling: list[str]) -> float:
     return score
 
 
-def _fuse(connection: apsw.Connection, lines: Iterable[_Line], telling: list[str]) -> None:
+def _fuse(
+    connection: apsw.Connection, lines: Iterable[_Line], telling: list[str], words_weight: float
+) -> None:
     """RRF over the order by words and the order by meaning; sets `score`."""
     rarity = _rarity(connection, telling)
     whole = sum(rarity.values()) or 1.0
@@ -209,7 +213,7 @@ def _fuse(connection: apsw.Connection, lines: Iterable[_Line], telling: list[str
     for rank, line in enumerate(lexical, 1):
         exchange = {stem(word) for word in (*line.terms, *line.asked)}
         share = sum(weight for word, weight in rarity.items() if word in exchange) / whole
-        line.score += _WORDS_WEIGHT * share**_SURE / (_RRF + rank)
+        line.score += words_weight * share**_SURE / (_RRF + rank)
     for line in lines:
         line.likeness *= (1.0 if line.own else _HEARD_LIKE) * (
             _ASKING_LIKE if line.memory.text.endswith(("?", "？")) else 1.0
