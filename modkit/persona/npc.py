@@ -18,6 +18,7 @@ from modkit.engine.marks import Call
 from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError, SaveError
 from modkit.persona import prompt
 from modkit.persona.actions import Actions
+from modkit.persona.choices import PlayerChoices, ask_choices
 from modkit.persona.gates import state_of
 from modkit.persona.guard import Guard, WatchedStream
 from modkit.persona.living import Living
@@ -207,6 +208,15 @@ class NPC(Living):
         names = dict.fromkeys((self.player, turn.player, *turn.present))
         return WatchedStream(self.engine, ask, self.guard, names, options.get("seed"))
 
+    def choices(self, n: int = 3, hint: str = "", **options: Any) -> PlayerChoices:
+        """Short replies that the player could say next: at most `n` (1 to 8), different ones, for a dialogue wheel.
+
+        Returns at once; `result()`, `await` or `on_done` give the list when it is there. `hint` is a sentence of your
+        game's ("The player is angry."). `options` as in `say`. Nothing is said, and nothing is kept. Raises
+        OptionError, and what the engine raises when it cannot take a request.
+        """
+        return ask_choices(self, n, hint, options)
+
     def interrupt(self) -> None:
         """Stop her where she is; what was said so far is kept as her reply. Nothing happens when she is silent."""
         if self._speaking is None:
@@ -287,17 +297,21 @@ class NPC(Living):
             turn.memories = self._remember_for(question, turn, earlier) if question.strip() else ()
         turn.facts = (*self._inner_facts(turn, earlier), *turn.facts)
         complete(turn, self.name)
-        system = prompt.system_message(self.persona.card, self.language)
-        self._make_room(system["content"], earlier, turn, room)
-        messages = [system]
+        self._make_room(prompt.system_message(self.persona.card, self.language)["content"], earlier, turn, room)
+        messages = self._so_far(earlier)
+        messages.append(prompt.user_message(turn.content or ""))
+        turn.first = self._first
+        turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
+        return messages
+
+    def _so_far(self, earlier: list[Turn]) -> list[Message]:
+        """The card and the turns that are still in the prompt."""
+        messages = [prompt.system_message(self.persona.card, self.language)]
         for past in earlier[self._first :]:
             complete(past, self.name)
             messages.append(prompt.user_message(past.content or ""))
             own = past.tokens if past.finish in ("stop", "length") else ()
             messages.append(prompt.assistant_message(past.raw or past.reply or _SILENCE, own))
-        messages.append(prompt.user_message(turn.content or ""))
-        turn.first = self._first
-        turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
         return messages
 
     def _remember_for(self, question: str, turn: Turn, earlier: list[Turn]) -> tuple[Memory, ...]:
