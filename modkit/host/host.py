@@ -35,6 +35,8 @@ from modkit.host.watchdog import Overdue, Watchdog
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from modkit.host.worker_mods import Workers
+
 __all__ = ["Host"]
 
 _log = logging.getLogger("modkit.host")
@@ -52,8 +54,13 @@ class Host:
     after `hang_ms`. `settings` are values by mod and name; `grants` the permissions that mods may have (None:
     all). `watch=True` reloads a mod when its files change.
 
+    A mod with `run = "worker"` has a process of its own, which is ended when it does not answer a frame within
+    `worker_ms`, and may have `worker_mb` of memory.
+
     A mod that does not load is named in `report` with one sentence and the fix; the others run.
     """
+
+    _in_worker = False  # True in the process of such a mod
 
     def __init__(
         self,
@@ -69,11 +76,15 @@ class Host:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         grants: Collection[str] | None = None,
         watch: bool = False,
+        worker_ms: float = 250.0,
+        worker_mb: float = 1024.0,
     ) -> None:
         if failures < 1:
             raise OptionError(f"failures must be 1 or more, not {failures!r}.")
         if watchdog not in (None, "interrupt") or not hang_ms > 0 or (slow_ms is not None and not slow_ms > 0):
             raise OptionError('watchdog is None or "interrupt"; hang_ms and slow_ms are more than 0.')
+        if not worker_ms > 0 or not worker_mb > 0:
+            raise OptionError("worker_ms and worker_mb are more than 0.")
         self.clock = clock or _time.perf_counter
         self.engine = engine
         self._thread = get_ident()
@@ -94,6 +105,8 @@ class Host:
         self._ticking = False
         self._engine_failure: str | None = None
         self._garbage = Garbage()
+        self._workers: Workers | None = None
+        self._worker_limits = worker_ms / 1000, int(worker_mb * (1 << 20))
         self._watchdog = Watchdog(self._guard, self._thread, hang_ms / 1000) if watchdog else None
         self._watch: Watch | None = None
         try:
@@ -143,7 +156,10 @@ class Host:
         self._ticking = True
         try:
             self._begin(dt)
+            events = list(self._due) if self._workers else []
             self._run_safely(self._run_events)
+            if self._workers:
+                self._workers.send(events, dt)
             self._scheduler.gather()
             self._run_safely(self._scheduler.run, self._left(end))
         finally:
@@ -239,6 +255,9 @@ class Host:
         if mod.account.state in (SUSPENDED, THROTTLED):
             mod.account.enter(RUNNING)
             mod._forgive()
+            worker = self._roster.worker(ident)
+            if worker is not None:
+                worker.resume()
             _log.info("Mod %r runs again.", ident)
 
     def set(self, ident: str, name: str, value: Any) -> None:
@@ -307,6 +326,8 @@ class Host:
             self._watch.close()
         for mod in reversed(self.mods):
             self._roster.unload(mod.id, "close")
+        if self._workers is not None:
+            self._workers.close()
         self._inbox.clear()
         self._outbox.clear()
         self._due.clear()
@@ -353,6 +374,8 @@ class Host:
         self._policy.begin(self.frame)
         self._saves.begin(self.time)
         self._emitted.clear()
+        if self._workers:
+            self._workers.receive()
         self._run_safely(self._roster.exchange)
         self._run_safely(self._make_ready)
         if self._index.snapshot("tick"):
@@ -427,6 +450,13 @@ class Host:
                     self._guard.running = None
                     self._policy.failed(stopped[0], stopped[1], error)
                     self._scheduler.repair(stopped[0])
+
+    def _worker_pool(self) -> Workers:
+        if self._workers is None:
+            from modkit.host.worker_mods import Workers  # processes are for games that have such mods
+
+            self._workers = Workers(self, *self._worker_limits)
+        return self._workers
 
     def _left(self, end: float | None) -> Callable[[], bool]:
         if end is None:

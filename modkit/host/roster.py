@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from modkit.errors import ModError, ModkitError, OptionError
 from modkit.host.events import Event
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modkit.host.host import Host
     from modkit.host.manifest import Manifest
     from modkit.host.scripts import Script
+    from modkit.host.worker_mods import Worker
 
 __all__ = ["Roster"]
 
@@ -51,7 +52,7 @@ class Roster:
         self._host = host
         self._given = settings or {}
         self._grants = grants
-        self._scripts: dict[str, Script] = {}
+        self._scripts: dict[str, Script | Worker] = {}
         self._asked: dict[str, list[int]] = {}
         self._arrived: deque[tuple[str, Prepared | ModError]] = deque()
 
@@ -126,7 +127,7 @@ class Roster:
     def _begin(self, prepared: Prepared) -> Mod:
         """Make the mod, run its script, and give it back its state."""
         mod = self._make(prepared)
-        script = prepared.script()
+        script = self._script(mod, prepared)
         try:
             self._run(mod, script)
             self._host._cast.look_in(prepared.folder, mod.id)
@@ -147,10 +148,6 @@ class Roster:
                     f"Mod {manifest.id!r} did not load: it asks for the permission {permission!r}, which this game "
                     "does not give; play without the mod, or let the game grant it."
                 )
-        if manifest.run == "worker":
-            raise ModError(
-                f'Mod {manifest.id!r} did not load: run = "worker" is not there yet; take the line out of its mod.toml.'
-            )
         saves = self._host._saves
         given = dict(self._given.get(manifest.id, {}))
         kept = saves.settings(manifest.id)
@@ -161,11 +158,20 @@ class Roster:
             mod.account.notice = " ".join(settings.problems)
         return mod
 
-    def _run(self, mod: Mod, script: Script) -> None:
+    def _script(self, mod: Mod, prepared: Prepared) -> Script | Worker:
+        """What runs the mod's code: a package here, or a process."""
+        if prepared.manifest.run == "worker" and not self._host._in_worker:
+            return self._host._worker_pool().make(mod)
+        return prepared.script()
+
+    def _run(self, mod: Mod, script: Script | Worker) -> None:
+        if script.far:
+            script.load()  # starts a process, which loads it in its own time
+            return
         guard = self._host._guard
         outer, guard.running = guard.running, (mod, mod._origin("the top level"))  # for the watchdog
         try:
-            load_script(mod, script)
+            load_script(mod, cast("Script", script))
         finally:
             guard.running = outer
 
@@ -180,7 +186,7 @@ class Roster:
                 f"Mod {mod.id!r} did not load: its @restore failed on what version {version} kept: {last}; correct it."
             )
 
-    def _enter(self, mod: Mod, script: Script) -> None:
+    def _enter(self, mod: Mod, script: Script | Worker) -> None:
         self.gone.pop(mod.id, None)
         self.mods[mod.id] = mod
         self.sources[mod.id] = mod._files.source
@@ -235,6 +241,10 @@ class Roster:
 
     def keep_state(self, mod: Mod) -> Any:
         """Ask the mod's `@save`, and keep what it returns; None when there is nothing."""
+        worker = self.worker(mod.id)
+        if worker is not None:
+            worker.save()
+            return None
         hook = mod._hooks.get("save")
         if hook is None or not mod.account.runs:
             return None
@@ -251,15 +261,20 @@ class Roster:
         return data
 
     def _farewell(self, mod: Mod, reason: str) -> None:
+        worker = self.worker(mod.id)
+        if worker is not None:
+            worker.leave(reason)  # its process ends by itself, or at its limit
+            return
         event = Event("unload", {"reason": reason})
         for handler in self._host._index.snapshot("unload"):
             if handler.mod is mod and handler.active and mod.account.runs:
                 self._host._call(handler, event)
 
-    def _drop(self, mod: Mod, script: Script, folder: Folder | None) -> None:
+    def _drop(self, mod: Mod, script: Script | Worker, folder: Folder | None) -> None:
         mod._drop_all()
         mod.account.enter(UNLOADED)
-        script.close()
+        if not (script.far and cast("Worker", script).leaving):
+            script.close()
         if mod in self.unready:
             self.unready.remove(mod)
         if folder is not None:
@@ -300,7 +315,7 @@ class Roster:
 
     def _exchange(self, old: Mod, prepared: Prepared) -> None:
         mod: Mod | None = None
-        script = prepared.script()
+        script: Script | Worker | None = None
         try:
             if prepared.manifest.id != old.id:
                 raise ModError(f"its id is {prepared.manifest.id!r} now; load it as another mod")
@@ -309,12 +324,13 @@ class Roster:
             state = self._host._saves.state(old.id)
             mod = self._make(prepared)
             mod.rank = old.rank
+            script = self._script(mod, prepared)
             with old._storage._or_back():
                 self._run(mod, script)
                 if state is not None:
                     self._restore(mod, *state)
         except ModError as error:
-            if mod is not None:
+            if mod is not None and script is not None:
                 self._drop(mod, script, None)
             prepared.folder.close()
             self._stay(old, error)
@@ -362,6 +378,11 @@ class Roster:
             known = ", ".join(sorted(self.mods)) or "none"
             raise ModError(f"No mod with the id {ident!r} is loaded; loaded: {known}.") from None
 
+    def worker(self, ident: str) -> Worker | None:
+        """The process of the mod, if it runs in one."""
+        script = self._scripts.get(ident)
+        return cast("Worker", script) if script is not None and script.far else None
+
     def package(self, ident: str) -> str:
         """The name of the mod's package in `sys.modules`."""
         return self._scripts[self.get(ident).id].name
@@ -376,6 +397,9 @@ class Roster:
         if setting is not None and setting.scope == "save":
             kept = {n: mod.settings[n] for n, s in mod.manifest.settings.items() if s.scope == "save"}
             self._host._saves.keep_settings(ident, pack(kept, "settings"))
+        worker = self.worker(ident)
+        if worker is not None:
+            worker.set(name, mod.settings[name])
         return mod, before
 
     def close_scripts(self) -> None:

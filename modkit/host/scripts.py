@@ -85,6 +85,9 @@ class _Source(importlib.abc.InspectLoader):
 class Script:
     """The package of one loaded mod. `close()` takes it out of the import system."""
 
+    far = False
+    """Whether it runs in another process (a `Worker` does)."""
+
     def __init__(self, ident: str, folder: Folder, entry: str, codes: Mapping[str, Code]) -> None:
         self.name = f"modkit_mod_{next(_numbers)}_{ident.replace('-', '_')}"
         self.folder = folder

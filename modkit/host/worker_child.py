@@ -1,0 +1,251 @@
+"""The process of one mod that asked for it (`run = "worker"`): a host with just this mod, driven by frames that the
+game's host sends. The main program of its process; talks only to its parent, over stdin and stdout.
+
+What is not here is far away: NPCs speak in the game's process and their words arrive as messages; storage is the
+game's save, told of every write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modkit.engine.stream import Stream
+from modkit.errors import EngineError, ModError, ModkitError, ProtocolError
+from modkit.host.events import Event
+from modkit.host.host import Host
+from modkit.host.storage import Storage, unpack
+from modkit.host.worker_mods import LIMITS, MAX_EMITS, plain
+from modkit.ipc.child import greet, private_pipes
+from modkit.ipc.framing import EVENT
+from modkit.ipc.leash import hold_on, limit
+from modkit.ipc.transport import Connection, pipe_link
+
+__all__ = ["main"]
+
+
+class _Saves:
+    """Stands where the host's saves would: everything is told to the parent, which has the save."""
+
+    file = None
+    error = None
+
+    def __init__(self, parent: _Parent, packed: Mapping[str, bytes], state: list[Any] | None) -> None:
+        self._parent = parent
+        self._storage = Storage(lambda values: parent.tell("keep", {"values": dict(values)}), packed)
+        self._state = state
+
+    def storage(self, ident: str) -> Storage:
+        return self._storage
+
+    def state(self, ident: str) -> tuple[Any, str] | None:
+        return None if self._state is None else (unpack(self._state[1]), str(self._state[0]))
+
+    def keep_state(self, ident: str, data: bytes) -> None:
+        self._parent.tell("state", {"data": data})
+
+    def settings(self, ident: str) -> dict[str, Any]:
+        return {}
+
+    def keep_settings(self, ident: str, data: bytes) -> None:
+        """The parent keeps them."""
+
+    def begin(self, now: float) -> None:
+        """Nothing waits here."""
+
+    def commit(self, copy_to: object = None, done: object = None) -> None:
+        """The parent commits."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _FarNPC:
+    """An NPC that speaks in the game's process."""
+
+    def __init__(self, parent: _Parent, ident: str) -> None:
+        self._parent = parent
+        self._ident = ident
+        self.id = ident
+
+    def say(self, words: str, **options: Any) -> Stream:
+        return self._parent.say(self._ident, words, options)
+
+    def __getattr__(self, name: str) -> Any:
+        raise ModError(f"An NPC of a mod in a worker process can say(); {name!r} is in the game's process.")
+
+
+class _Cast:
+    """Stands where the host's cast would."""
+
+    def __init__(self, parent: _Parent) -> None:
+        self._parent = parent
+
+    def npc(self, ident: str) -> Any:
+        return _FarNPC(self._parent, ident)
+
+    def look_in(self, files: object, owner: str) -> None:
+        """The parent has looked."""
+
+    def leave(self, owner: str) -> None:
+        """The parent lets them go."""
+
+    def close(self) -> None:
+        """None are here."""
+
+
+class _Log(logging.Handler):
+    def __init__(self, parent: _Parent) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception as error:  # the mod's own arguments do not fit its own format
+            text = f"a line of the log cannot be made: {error}"
+        self._parent.tell("log", {"level": record.levelno, "text": text[:4000]})
+
+
+class _Parent:
+    """The connection, and the streams whose words come over it. Also the engine of those streams."""
+
+    name = "far"
+    context = 0
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._streams: dict[int, Stream] = {}
+        self._count = 0
+
+    def tell(self, name: str, params: dict[str, Any]) -> None:
+        self.connection.send([EVENT, name, params])
+
+    def say(self, npc: str, words: str, options: dict[str, Any]) -> Stream:
+        self._count += 1
+        stream = Stream(self, self._count)  # type: ignore[arg-type]  # it asks for cancel and tick alone
+        self._streams[self._count] = stream
+        sent = {"id": self._count, "npc": npc, "words": str(words), "options": plain(options)}
+        self.tell("say", sent)
+        return stream
+
+    def words(self, params: dict[str, Any]) -> None:
+        stream = self._streams.get(params["id"])
+        if stream is None:
+            return
+        if params["text"]:
+            stream._feed(params["text"])
+        if params["finish"] is not None:
+            del self._streams[params["id"]]
+            error = params["error"]
+            stream._end(params["finish"], None if error is None else EngineError(error))
+
+    def tick(self) -> None:
+        raise ModError("result() waits for the game's process; in a mod, await the reply")
+
+    def _cancel(self, stream: Stream) -> None:
+        self.tell("cancel", {"id": stream.id})
+
+
+class _Child:
+    """Takes the parent's messages one after another."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._parent = _Parent(connection)
+        self._emitted: list[list[Any]] = []
+        self._host: Host | None = None
+        self._ident = ""
+
+    def run(self) -> None:
+        fd = self._connection.link.wait_on()
+        while True:
+            self._connection.flush()
+            self._connection.receive()
+            while (message := self._connection.decoder.next()) is not None:
+                if message[0] != EVENT:
+                    raise ProtocolError("only events are taken here")
+                self._take(message[1], message[2])
+            if fd is None:
+                time.sleep(0.001)
+            else:
+                select.select([fd], [fd] if self._connection.outgoing else [], [], 1.0)
+
+    def _take(self, name: str, params: dict[str, Any]) -> None:
+        if name == "load":
+            self._load(params)
+        elif self._host is None:
+            raise ProtocolError(f"{name!r} before the mod was loaded")
+        elif name == "frame":
+            self._frame(self._host, params)
+        elif name == "words":
+            self._parent.words(params)
+        elif name == "set":
+            self._host.set(self._ident, params["key"], params["value"])
+        elif name == "resume":
+            self._host.resume(self._ident)
+        elif name == "save":
+            self._host.save()
+        elif name == "unload":
+            self._emitted.clear()
+            self._host.unload(self._ident, params["reason"])
+            self._host._hand_out()
+            self._parent.tell("emitted", {"events": self._emitted[:MAX_EMITS]})
+            self._parent.tell("bye", {})
+            self._drain()
+            os._exit(0)
+        else:
+            raise ProtocolError(f"unknown message {name[:40]!r}")
+
+    def _load(self, params: dict[str, Any]) -> None:
+        limit(params["memory"])
+        logging.getLogger("modkit.mod").addHandler(_Log(self._parent))
+        logging.getLogger("modkit.mod").setLevel(params["log_level"])
+        host = Host(None, settings={params["ident"]: params["settings"]}, slow_ms=None)
+        host._in_worker = True
+        host._saves = _Saves(self._parent, params["storage"], params["state"])  # type: ignore[assignment]
+        host._cast = _Cast(self._parent)  # type: ignore[assignment]
+        host._scheduler.time, host._scheduler.frame = params["time"], params["frame"]
+        host.subscribe("*", lambda event: self._emitted.append([event.name, plain(event.fields)]))
+        self._ident = params["ident"]
+        try:
+            host.load(Path(params["folder"]))
+        except ModkitError as error:
+            self._parent.tell("refused", {"why": str(error)})
+            self._drain()
+            os._exit(0)
+        self._host = host
+        self._parent.tell("loaded", {})
+
+    def _frame(self, host: Host, params: dict[str, Any]) -> None:
+        host._inbox.extend(Event(name, fields, source) for name, fields, source in params["events"])
+        self._emitted.clear()
+        host.tick(params["dt"])
+        self._parent.tell("emitted", {"events": self._emitted[:MAX_EMITS]})
+        report = host.report[self._ident]
+        figures = {n: getattr(report, n) for n in ("state", "problem", "calls", "failures", "seconds", "slowest")}
+        self._parent.tell("done", {"n": params["n"], **figures, "last_error": report.last_error})
+
+    def _drain(self) -> None:
+        deadline = time.monotonic() + 1.0
+        while self._connection.outgoing and time.monotonic() < deadline:
+            self._connection.flush()
+
+
+def main(arguments: list[str]) -> None:
+    """arguments: the parent's pid."""
+    hold_on(int(arguments[0]))
+    connection = Connection(pipe_link(*private_pipes()), LIMITS)
+    try:
+        greet(connection, "modkit mod")
+        _Child(connection).run()
+    except ProtocolError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+    os._exit(0)
