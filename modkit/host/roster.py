@@ -325,6 +325,8 @@ class Roster:
             mod = self._make(prepared)
             mod.rank = old.rank
             script = self._script(mod, prepared)
+            if script.far:
+                cast("Worker", script).follow(self.worker(old.id))
             with old._storage._or_back():
                 self._run(mod, script)
                 if state is not None:

@@ -88,6 +88,8 @@ class Worker:
         self._dt = 0.0
         self._replies: dict[int, Any] = {}
         self._refused = False
+        self._after: Worker | None = None
+        self._held: Arrived | None = None
         self.leaving = False
         self.gone = False
 
@@ -95,14 +97,22 @@ class Worker:
         """Start the process; returns at once."""
         self._supervisor.start()
 
+    def follow(self, other: Worker | None) -> None:
+        """Begin when `other`, the version before, is gone: its last state is what this one gets."""
+        self._after = other
+
     def receive(self) -> None:
         """Take what has arrived, and end a process that is over its time. Never waits."""
         while self._supervisor.news:
             news = self._supervisor.news.popleft()
             if isinstance(news, Arrived):
-                self._begin(news)
+                self._held = news
             else:
+                self._held = None
                 self._buried(news)
+        if self._held is not None and (self._after is None or self._after.gone):
+            held, self._held, self._after = self._held, None, None
+            self._begin(held)
         if self._child is None:
             return
         try:
@@ -154,10 +164,11 @@ class Worker:
         if not self.gone:
             self.gone = True
             self._drop_replies()
-            if self._child is not None:
-                self._child.connection.close()
-                self._child = None
-            self._supervisor.stop()
+            for child in (self._child, self._held):
+                if child is not None:
+                    child.connection.close()
+            self._child = self._held = None
+            self._host._helper.run(self._supervisor.stop)  # which waits for the process to end
 
     def _begin(self, child: Arrived) -> None:
         mod, saves = self._mod, self._host._saves

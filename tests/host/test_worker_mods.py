@@ -70,7 +70,7 @@ class Game:
     """A host and what its mods emitted; `until` ticks in real time until something came."""
 
     def __init__(self, mods: Path, **options: Any) -> None:
-        self.host = Host(mods, **options)
+        self.host = Host(mods, **{"worker_ms": 30_000, **options})  # nobody is slow here but who means to be
         self.heard: list[tuple[Any, ...]] = []
         self.host.subscribe("*", lambda event: self.heard.append((event.name, *event.fields.values())))
 
@@ -189,7 +189,7 @@ def test_memory_is_limited(write_mod: WriteMod, start: Callable[..., Game]) -> N
     beats = '@on("tick")\ndef t(mod, e):\n    mod.emit("beat")\n'
     hoards = '@on("go")\ndef go(mod, e):\n    big = [None] * (1 << 28)\n'
     write_mod("hoards", hoards + beats, toml=manifest("hoards"))
-    game = start(worker_ms=5000, worker_mb=600)
+    game = start(worker_mb=600)
     game.host.emit("go")
     game.until(lambda: game.host.report["hoards"].failures and len(game.named("beat")) > 2)
     assert "MemoryError" in (game.host.report["hoards"].last_error or "")
