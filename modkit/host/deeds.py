@@ -48,6 +48,10 @@ class ModActions:
         mod._deeds.append((actions, added.name))
         return fn
 
+    def on_deed(self, function: Callable[[Any], object]) -> None:
+        """`NPC.actions.on_deed()`: calls function(deed) after each call, as the mod's code is called."""
+        self._npc.actions.on_deed(self._mod._guarded("on_deed", function))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._npc.actions, name)
 

@@ -7,6 +7,7 @@ waits. The thread that makes a host is the only one that may use it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time as _time
 import warnings
@@ -23,6 +24,7 @@ from modkit.host.cast import Cast
 from modkit.host.events import Event, Handler, HandlerIndex, check_event_name
 from modkit.host.garbage import Garbage
 from modkit.host.guard import FAILED, Guard
+from modkit.host.lateness import Lateness
 from modkit.host.mod import Mod, emittable
 from modkit.host.policy import EVERY, Policy
 from modkit.host.report import RUNNING, SUSPENDED, THROTTLED, ModReport
@@ -105,6 +107,7 @@ class Host:
         self._ticking = False
         self._engine_failure: str | None = None
         self._garbage = Garbage()
+        self._lateness = Lateness()
         self._workers: Workers | None = None
         self._worker_limits = worker_ms / 1000, int(worker_mb * (1 << 20))
         self._watchdog = Watchdog(self._guard, self._thread, hang_ms / 1000) if watchdog else None
@@ -152,9 +155,12 @@ class Host:
             raise OptionError(f"tick() takes the seconds since the last frame, 0 or more, not {dt!r}.")
         if budget_ms is not None and not 0 < budget_ms < float("inf"):
             raise OptionError(f"budget_ms is a number of milliseconds, more than 0, not {budget_ms!r}.")
-        end = None if budget_ms is None else self.clock() + budget_ms / 1000
+        now = self.clock()
+        end = None if budget_ms is None else now + budget_ms / 1000
         self._ticking = True
         try:
+            self._tell_late(self._lateness.begin(now))
+            self._run_safely(self._tick_engine)
             self._begin(dt)
             events = list(self._due) if self._workers else []
             self._run_safely(self._run_events)
@@ -369,7 +375,6 @@ class Host:
         self._outbox.append(event)
 
     def _begin(self, dt: float) -> None:
-        self._tick_engine()
         self._scheduler.begin(dt)
         self._policy.begin(self.frame)
         self._saves.begin(self.time)
@@ -382,6 +387,12 @@ class Host:
             self._due.append(Event("tick", {"dt": dt}))
         self._due.extend(self._inbox)
         self._inbox.clear()
+
+    def _tell_late(self, ms: float) -> None:
+        tell = getattr(self.engine, "late", None) if ms else None
+        if tell is not None:
+            with contextlib.suppress(ModkitError):  # an engine that is closed or dead says so in its tick
+                tell(ms)
 
     def _tick_engine(self) -> None:
         if self.engine is None:

@@ -40,11 +40,11 @@ class ModNPC:
 
     def say(self, words: str, **options: Any) -> Any:
         """`NPC.say()`: returns the reply, a stream, at once."""
-        stream = self._npc.say(words, **options)
-        streams = self._mod._streams
-        streams[stream] = None
-        stream.on_done(lambda done: streams.pop(done, None))
-        return stream
+        return self._mod._own(self._npc.say(words, **options))
+
+    def choices(self, *args: Any, **options: Any) -> Any:
+        """`NPC.choices()`: returns at once; what comes is a list of texts."""
+        return self._mod._own(self._npc.choices(*args, **options))
 
     @property
     def actions(self) -> ModActions:
@@ -233,6 +233,32 @@ class Mod:
     def _check(self) -> None:
         if self.account.state == UNLOADED:
             raise ModError(f"Mod {self.id!r} was unloaded; nothing can be done through it any more.")
+
+    def _own(self, stream: Any) -> Any:
+        """Make a stream the mod's: cancelled with it, and what the mod hangs on it called as the mod's code is."""
+        streams = self._streams
+        streams[stream] = None
+        stream.on_done(lambda done: streams.pop(done, None))
+        for name in ("on_done", "on_mood", "on_gesture", "on_sentence"):
+            register = getattr(stream, name, None)
+            if register is not None:
+                setattr(stream, name, self._registering(name, register))
+        return stream
+
+    def _registering(self, name: str, register: Callable[..., Any]) -> Callable[[Callable[..., object]], None]:
+        return lambda fn: register(self._guarded(name, fn))
+
+    def _guarded(self, name: str, fn: Callable[..., object]) -> Callable[..., None]:
+        """`fn` for somebody else to call: it raises nothing, and is silent once the mod is gone."""
+        origin = self._origin(f"{getattr(fn, '__qualname__', repr(fn))}() for {name}")
+
+        def call(*args: Any) -> None:
+            if self.account.runs:
+                result = self._host._guard.call(self, origin, fn, *args)
+                if isinstance(result, Coroutine):
+                    self._host._scheduler.spawn(self, origin, result)
+
+        return call
 
     def _forgive(self) -> None:
         """Forget all failures in a row, and all that was owed."""

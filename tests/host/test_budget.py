@@ -13,7 +13,8 @@ import pytest
 
 from modkit.errors import OptionError
 from modkit.host import Host
-from modkit.testing import ManualClock, run_ticks
+from modkit.testing import FakeEngine, ManualClock, run_ticks
+from tests.host.test_coroutines import Talker
 
 WriteMod = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'go' was never awaited")  # some are cut off on purpose
@@ -324,3 +325,50 @@ def test_the_watchdog_ends_a_script_that_does_not_finish_loading(write_mod: Writ
     host = Host(mods, watchdog="interrupt", hang_ms=60)
     assert host.report["good"].state == "running"
     assert "the watchdog stopped it" in (host.report["hung"].problem or "")
+
+
+def test_the_engine_hears_of_late_frames(write_mod: WriteMod, mods: Path) -> None:
+    class Engine:
+        def __init__(self) -> None:
+            self.told: list[tuple[int, float]] = []
+
+        def tick(self) -> None:
+            pass
+
+        def late(self, ms: float) -> None:
+            self.told.append((host.frame + 1, ms))
+
+    clock, engine = ManualClock(), Engine()
+    host = Host(None, clock=clock, engine=engine)
+    for frame in range(1, 301):
+        clock.advance({100: 0.050, 200: 30.0, 250: 0.018}.get(frame, 1 / 60))
+        host.tick(1 / 60)
+    assert [(frame, round(ms)) for frame, ms in engine.told] == [(100, 33)]
+
+
+def test_what_a_mod_hangs_on_a_reply_is_called_as_the_mods_code(write_mod: WriteMod, mods: Path) -> None:
+    write_mod(
+        "hangs",
+        """
+        @on("go")
+        def go(mod, event):
+            reply = mod.npc("sable").say("?")
+            reply.on_done(lambda done: 1 / 0)
+            reply.on_done(lambda done: mod.emit("over", text=done.text))
+
+            async def later(done):
+                await frames(2)
+                mod.emit("later")
+
+            reply.on_done(later)
+        """,
+    )
+    engine = FakeEngine(["One two."])
+    host = Host(mods, engine=engine)
+    host.add_npc("sable", Talker(engine))
+    heard = listen(host)
+    host.emit("go")
+    run_ticks(host, 10)
+    assert [entry[1:] for entry in heard] == [("over", "One two."), ("later",)]
+    report = host.report["hangs"]
+    assert (report.state, report.failures) == ("running", 1) and "ZeroDivisionError" in (report.last_error or "")
