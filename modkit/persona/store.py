@@ -10,6 +10,7 @@ into place, so it is whole or it is not there.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,7 @@ def create(path: Path) -> Iterator[apsw.Connection]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        _clear_up(path)
         temporary.unlink(missing_ok=True)
         connection = apsw.Connection(os.fspath(temporary))
         try:
@@ -92,6 +94,23 @@ def create(path: Path) -> Iterator[apsw.Connection]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _clear_up(path: Path) -> None:
+    """Remove what builds that were killed have left beside `path`. A build that still runs is left alone."""
+    if os.name != "posix":  # elsewhere there is no harmless way to ask whether a process lives
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = left.name.split(".")[-2]
+        if not process.isdigit() or int(process) == os.getpid():
+            continue
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            with contextlib.suppress(OSError):
+                left.unlink()
+        except (OSError, OverflowError):
+            pass
 
 
 def open_readonly(path: Path) -> apsw.Connection:
