@@ -9,6 +9,7 @@ SentencePiece-like vocabulary, special tokens, a ChatML template, quantised tens
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -31,7 +32,7 @@ def byte_symbols() -> list[str]:
     return [table[b] for b in range(256)]
 
 
-def bpe_vocabulary(size: int) -> tuple[list[str], list[int], list[str]]:
+def bpe_vocabulary(size: int, special: Sequence[str] = SPECIAL) -> tuple[list[str], list[int], list[str]]:
     """Tokens, types and merges: the bytes, some English words built by merges, then fillers."""
     symbols = byte_symbols()
     space = symbols[ord(" ")]
@@ -45,8 +46,8 @@ def bpe_vocabulary(size: int) -> tuple[list[str], list[int], list[str]]:
                 if made not in tokens:
                     tokens.append(made)
                     merges.append(merge)
-    tokens += SPECIAL
-    types = [CONTROL if t in SPECIAL else NORMAL for t in tokens]
+    tokens += special
+    types = [CONTROL if t in special else NORMAL for t in tokens]
     while len(tokens) < size:
         tokens.append(f"{space}word{len(tokens)}")
         types.append(NORMAL)
@@ -85,6 +86,8 @@ def make_model(
     seed: int = 1,
     chat_template: str | None = CHATML,
     endless: bool = True,
+    special: Sequence[str] = SPECIAL,
+    eot: str = "<|im_end|>",
 ) -> Path:
     """Writes a GGUF; the same arguments give the same bytes.
 
@@ -106,7 +109,7 @@ def make_model(
     w.add_rope_freq_base(10000.0)
     tokens: list[str]
     if kind == "bpe":
-        tokens, types, merges = bpe_vocabulary(vocab)
+        tokens, types, merges = bpe_vocabulary(vocab, special)
         w.add_tokenizer_model("gpt2")
         w.add_tokenizer_pre("gpt-2")
         w.add_token_merges(merges)
@@ -121,7 +124,7 @@ def make_model(
         w.add_unk_token_id(0)
     w.add_token_list(tokens)
     w.add_token_types(types)
-    w.add_eos_token_id(tokens.index("<|im_end|>"))
+    w.add_eos_token_id(tokens.index(eot))
     if chat_template is not None:
         w.add_chat_template(chat_template)
     quantised = gguf.GGMLQuantizationType[tensor_type.upper()]
@@ -135,7 +138,7 @@ def make_model(
         w.add_tensor(name, np.ones(width, dtype=np.float32))
 
     add("token_embd.weight", len(tokens), width)
-    silent = [tokens.index(t) for t in SPECIAL if t in tokens] if endless else []
+    silent = [tokens.index(t) for t in special if t in tokens] if endless else []
     w.add_tensor("output.weight", _output(random, len(tokens), width, silent, quantised), raw_dtype=quantised)
     add_norm("output_norm.weight")
     kv = width // heads * max(1, heads // 2)
