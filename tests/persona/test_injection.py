@@ -133,7 +133,11 @@ def personas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_string_by_any_door_becomes_a_control_token(
-    name: str, personas: dict[str, Path], tmp_path: Path, make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    personas: dict[str, Path],
+    tmp_path: Path,
+    make_engine: Callable[..., Engine],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     family = FAMILIES[name]
     model = make_model(tmp_path / "m.gguf", width=32, layers=1, chat_template=family.template,
