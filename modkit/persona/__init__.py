@@ -10,6 +10,7 @@ from modkit.persona.build import BuildReport, build
 from modkit.persona.conversation import Conversation
 from modkit.persona.gates import Gate
 from modkit.persona.guard import Caught, Guard
+from modkit.persona.judge import Judge, Recalled
 from modkit.persona.knowledge import Knowledge, Lore, Rule
 from modkit.persona.lines import Line, Source
 from modkit.persona.memory import Memory
@@ -36,6 +37,7 @@ __all__ = [
     "Gate",
     "Guard",
     "Join",
+    "Judge",
     "Knowledge",
     "Line",
     "Lore",
@@ -44,6 +46,7 @@ __all__ = [
     "Persona",
     "Problem",
     "Reading",
+    "Recalled",
     "Retrieval",
     "Rule",
     "Save",

@@ -22,6 +22,7 @@ import apsw
 from modkit.errors import OptionError, PersonaError
 from modkit.persona import vectors
 from modkit.persona.guard import Guard
+from modkit.persona.judge import Judge
 from modkit.persona.memory import STOP_WORDS, index_words, is_question, stem
 from modkit.persona.npc import NPC
 from modkit.persona.persona import Persona
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["EvalReport", "Question", "evaluate", "hold_out", "read_questions", "recall_figures"]
 
 _AT = (1, 3, 5, 10)
+_JUDGED = 8  # lines weighed for a question
 _LEAST_WORDS = 3  # telling words of an answer that can be recognised
 
 
@@ -56,6 +58,7 @@ class EvalReport:
     reason: str = ""
     model: str = ""
     replies: int = 0
+    judged: dict[str, float] = field(default_factory=dict)
     uses_fact: float = 0.0
     breaks: float = 0.0
     another_voice: float | None = None
@@ -75,6 +78,9 @@ class EvalReport:
             )
         if self.reason:
             rows.append(f"(no meaning: {self.reason})")
+        if self.judged:
+            told = ", ".join(f"{name} {value:.1%}" for name, value in self.judged.items())
+            rows.append(f"judged by the model (on {self.replies} questions): {told}")
         if self.replies:
             rows += ["", f"{self.replies} replies of {self.model or 'the model'}"]
             rows.append(f"use the fact they were given    {self.uses_fact:6.1%}")
@@ -113,6 +119,7 @@ def evaluate(
             if engine is not None:
                 chosen = random.Random(seed).sample(asked, min(replies, len(asked)))
                 _replies(report, opened, engine, embedder, chosen, guard or Guard(), progress)
+                report.judged = judged_figures(opened, engine, chosen, embedder)
     return report
 
 
@@ -199,6 +206,32 @@ def recall_figures(
         figures[method] = {f"recall@{k}": _share(0 < rank <= k for rank in ranks) for k in _AT}
         figures[method]["mrr"] = math.fsum(1.0 / rank for rank in ranks if rank) / max(1, len(ranks))
     return figures, reason
+
+
+def judged_figures(
+    persona: Persona, engine: AnyEngine, questions: Sequence[Question], embedder: Embedder | None = None
+) -> dict[str, float]:
+    """The policies over the memory, off and on: the right line first as looked up and as weighed by the model, how
+    often the right line is kept and another dropped, and how often a memory is thought to be needed."""
+    judge = Judge(engine)
+    judge.calibrate().result()
+    first, weighed, kept, dropped, needed = [], [], [], [], []
+    for question in questions:
+        found = persona.ask(question.text, _JUDGED, embedder=embedder)
+        right = [memory.text.startswith(question.answer) for memory in found]
+        scores = judge.relevant(question.text, [memory.text for memory in found]).result()
+        first.append(bool(right) and right[0])
+        weighed.append(any(good and score == max(scores) for good, score in zip(right, scores)))
+        kept += [score >= judge.least for good, score in zip(right, scores) if good]
+        dropped += [score < judge.least for good, score in zip(right, scores) if not good]
+        needed.append(judge.needed(question.text).result() >= judge.least)
+    return {
+        "recall@1 off": _share(first),
+        "recall@1 on": _share(weighed),
+        "right lines kept": _share(kept),
+        "others dropped": _share(dropped),
+        "memory needed": _share(needed),
+    }
 
 
 def _replies(

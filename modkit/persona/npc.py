@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,7 @@ class NPC(Living):
         actions: Iterable[str] | None = None,
         speaker: str | None = None,
         present: Iterable[str] = (),
+        memories: Sequence[Memory] | None = None,
         **options: Any,
     ) -> Stream:
         """Say `text` to her; returns a Stream of her reply at once.
@@ -152,8 +153,9 @@ class NPC(Living):
         `facts` are what she notices at this moment, one sentence each. `state` is the game's for this turn alone,
         beside `npc.state`. `speaker` is who speaks (default: the player), `present` who else is there. `actions` are
         the names of those of her actions that she may take in this turn (None: all that are possible now; (): none).
-        `options` are those of `Engine.chat`;
-        the defaults are max_tokens=120, temperature=0.7 and a stop where the model would speak for the player.
+        `memories` are what comes to her mind, best first, in place of a lookup (see `Judge.recall`). `options` are
+        those of `Engine.chat`; the defaults are max_tokens=120, temperature=0.7 and a stop where the model would speak
+        for the player.
         When she still speaks she is interrupted, and what she has said so far stands as her reply. Raises
         OptionError, and what the engine raises when it cannot take a request.
         """
@@ -172,6 +174,7 @@ class NPC(Living):
         heard = self._notices()
         turn = Turn(who, text, (*(str(fact) for fact in facts), *heard, *noticed), present=others, time=self.time)
         turn.offer, turn.noticed, turn.heard, turn.inner = offer, len(noticed), heard, self._self()
+        turn.chosen = None if memories is None else tuple(memories)
         names = self.persona.gate_names
         turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
         earlier = list(self._turns)
@@ -289,7 +292,9 @@ class NPC(Living):
 
     def _messages(self, turn: Turn, earlier: list[Turn], room: int) -> list[Message]:
         """The prompt of `turn` after `earlier`. Runs off the frame; turns before it have their content by now."""
-        if self.memories > 0 or self.recollections > 0:
+        if turn.chosen is not None:
+            turn.memories = turn.chosen
+        elif self.memories > 0 or self.recollections > 0:
             question = turn.words
             telling = [word for word in tokens(question) if word not in STOP_WORDS]
             if len(telling) < 1 and earlier:

@@ -43,6 +43,7 @@ class Turn:
     raw: str = ""  # the reply with its marks, when there were any
     deeds: list[Deed] = field(default_factory=list)
     offer: Offer | None = field(default=None, repr=False)
+    chosen: tuple[Memory, ...] | None = field(default=None, repr=False)  # memories given in place of a lookup
     noticed: int = 0  # how many of the last facts are what came of earlier deeds
     present: tuple[str, ...] = ()  # who else was there
     time: float = 0.0  # of the game, in hours

@@ -57,6 +57,8 @@ def test_recall_and_rank_are_counted(path: Path) -> None:
 
 def test_replies_are_judged(path: Path) -> None:
     def reply(request: FakeRequest) -> str:
+        if request.text.startswith(("Question: ", "Somebody says: ")):  # the judge's
+            return "Yes"
         if "lamp" in request.text.split("\n")[-1]:
             return "As an AI, I cannot know."
         memory = next(row for row in reversed(request.text.split("\n")) if row.startswith("* "))
@@ -68,7 +70,9 @@ def test_replies_are_judged(path: Path) -> None:
     assert report.uses_fact == pytest.approx(1 - lamps)
     assert report.another_voice is not None and report.another_voice <= 2 * lamps
     assert report.broken[0]["reason"].startswith("an assistant speaks")
-    assert "break character" in report.table()
+    assert "break character" in report.table() and "recall@1 on" in report.table()
+    assert report.judged["right lines kept"] == report.judged["memory needed"] == 1.0  # its Yes is no more than its lean
+    assert report.judged["recall@1 off"] <= report.judged["recall@1 on"]
 
 
 def test_the_voice_of_another_is_told_from_hers(path: Path) -> None:
