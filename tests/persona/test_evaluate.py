@@ -71,7 +71,7 @@ def test_replies_are_judged(path: Path) -> None:
     assert report.another_voice is not None and report.another_voice <= 2 * lamps
     assert report.broken[0]["reason"].startswith("an assistant speaks")
     assert "break character" in report.table() and "recall@1 on" in report.table()
-    assert report.judged["right lines kept"] == report.judged["memory needed"] == 1.0  # its Yes is no more than its lean
+    assert report.judged["right lines kept"] == report.judged["memory needed"] == 1.0
     assert report.judged["recall@1 off"] <= report.judged["recall@1 on"]
 
 
