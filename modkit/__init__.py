@@ -20,12 +20,12 @@ from modkit import errors
 from modkit.errors import ModkitError
 
 if TYPE_CHECKING:
-    from modkit.engine import Chat, Engine, Stream
+    from modkit.engine import Chat, Engine, Sampler, Stream
     from modkit.host import Host
     from modkit.ipc import IsolatedEngine
     from modkit.persona import NPC, Persona
 
-__all__ = ["NPC", "Chat", "Engine", "Host", "IsolatedEngine", "ModkitError", "Persona", "Stream", "errors"]
+__all__ = ["NPC", "Chat", "Engine", "Host", "IsolatedEngine", "ModkitError", "Persona", "Sampler", "Stream", "errors"]
 __version__ = "0.1.0"
 
 # Silent by default: a host that wants to hear adds a handler to "modkit" or to the root logger.
@@ -34,6 +34,7 @@ logging.getLogger("modkit").addHandler(logging.NullHandler())
 _HOMES = {
     "Chat": "modkit.engine",
     "Engine": "modkit.engine",
+    "Sampler": "modkit.engine",
     "Stream": "modkit.engine",
     "Host": "modkit.host",
     "IsolatedEngine": "modkit.ipc",

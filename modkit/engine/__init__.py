@@ -8,6 +8,7 @@ from modkit.engine.engine import Engine
 from modkit.engine.marks import Call, Sentence, Tag
 from modkit.engine.protocol import AnyEngine, Message
 from modkit.engine.stream import Answer, Stats, Stream, TokenLogprob
+from modkit.native.samplers import Sampler
 from modkit.native.sampling import Options
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Engine",
     "Message",
     "Options",
+    "Sampler",
     "Sentence",
     "Stats",
     "Stream",

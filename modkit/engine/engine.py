@@ -66,6 +66,7 @@ def _grammar_error(message: str) -> GrammarError:
 _ERRORS: dict[int, Callable[[str], ModkitError]] = {
     Worker.CODE_OVERFLOW: ContextOverflow,
     Worker.CODE_GRAMMAR: _grammar_error,
+    Worker.CODE_OPTION: OptionError,
 }
 
 

@@ -31,6 +31,9 @@ def options_to(options: Options) -> dict[str, Any]:
         value = getattr(options, field.name)
         if field.name == "grammar":
             value = options.plain_grammar()
+        if field.name == "sampler":
+            chain = options.chain()
+            value = None if chain is None else chain.plain()
         if value != field.default:
             made[field.name] = plain(field.name, value)
     return made

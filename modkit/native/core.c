@@ -244,7 +244,8 @@ static mk_job *job_new(const mk_request *ask) {
                   + aligned((size_t) ask->n_stops * sizeof(mk_stop))
                   + aligned((size_t) ask->n_segments * sizeof(int32_t))
                   + aligned((size_t) ask->n_triggers * sizeof(mk_stop))
-                  + aligned((size_t) ask->n_choices * sizeof(mk_segment));
+                  + aligned((size_t) ask->n_choices * sizeof(mk_segment))
+                  + aligned((size_t) ask->n_samplers * sizeof(mk_sampler));
     size_t at = size;
     mk_job *job;
     for (int32_t i = 0; i < ask->n_segments; i++) {
@@ -258,6 +259,9 @@ static mk_job *job_new(const mk_request *ask) {
     }
     for (int32_t i = 0; i < ask->n_choices; i++) {
         size += aligned(segment_bytes(&ask->choices[i]) + 1);
+    }
+    for (int32_t i = 0; i < ask->n_samplers; i++) {
+        size += aligned((size_t) ask->samplers[i].size + 1);
     }
     size += ask->grammar == NULL ? 0 : aligned(segment_bytes(ask->grammar) + 1) + aligned(segment_bytes(ask->root) + 1);
     job = malloc(size);
@@ -273,6 +277,12 @@ static mk_job *job_new(const mk_request *ask) {
     job->choices = (mk_segment *) ((char *) job->triggers + aligned((size_t) ask->n_triggers * sizeof(mk_stop)));
     for (int32_t i = 0; i < ask->n_choices; i++) {
         job->choices[i] = segment_copy(job, &at, &ask->choices[i]);
+    }
+    job->samplers = (mk_sampler *) ((char *) job->choices + aligned((size_t) ask->n_choices * sizeof(mk_segment)));
+    for (int32_t i = 0; i < ask->n_samplers; i++) {
+        mk_segment data = segment_copy(job, &at, &(mk_segment){.data = ask->samplers[i].data, .length = ask->samplers[i].size});
+        job->samplers[i] = ask->samplers[i];
+        job->samplers[i].data = data.data;
     }
     for (int32_t i = 0; i < ask->n_segments; i++) {
         job->segments[i] = segment_copy(job, &at, &ask->segments[i]);

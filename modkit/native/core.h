@@ -113,6 +113,16 @@ typedef struct mk_ggml_params {
     X(void *, llama_sampler_init_top_p, (float, size_t))                                                               \
     X(void *, llama_sampler_init_min_p, (float, size_t))                                                               \
     X(void *, llama_sampler_init_temp, (float))                                                                        \
+    X(void *, llama_sampler_init_typical, (float, size_t))                                                             \
+    X(void *, llama_sampler_init_temp_ext, (float, float, float))                                                      \
+    X(void *, llama_sampler_init_top_n_sigma, (float))                                                                 \
+    X(void *, llama_sampler_init_xtc, (float, float, size_t, uint32_t))                                                \
+    X(void *, llama_sampler_init_mirostat, (int32_t, uint32_t, float, float, int32_t))                                 \
+    X(void *, llama_sampler_init_mirostat_v2, (uint32_t, float, float))                                                \
+    X(void *, llama_sampler_init_adaptive_p, (float, float, uint32_t))                                                 \
+    X(void *, llama_sampler_init_dry, (const void *, float, float, int32_t, int32_t, const char **, size_t))           \
+    X(void *, llama_sampler_init_logit_bias, (int32_t, int32_t, const void *) )                                        \
+    X(void *, llama_sampler_init_infill, (const void *) )                                                              \
     X(void *, llama_sampler_init_penalties, (int32_t, int32_t, float, float, float))                                   \
     X(void *, llama_model_load_from_splits, (const char **, size_t, mk_blob))                                          \
     X(void, llama_set_warmup, (void *, bool))                                                                          \
@@ -159,7 +169,7 @@ enum {
     MK_LOGPROBS = 8,  /* [id, 8, [token, log-probability, text], …]: the next MK_TOKEN's, then the likeliest ones' */
 };
 enum { MK_FINISH_STOP = 0, MK_FINISH_LENGTH = 1, MK_FINISH_CANCELLED = 2, MK_FINISH_STOP_STRING = 3 };
-enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4, MK_CODE_TASK = 5, MK_CODE_GRAMMAR = 6 };
+enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4, MK_CODE_TASK = 5, MK_CODE_GRAMMAR = 6, MK_CODE_OPTION = 7 };
 enum { MK_LOADING = 0, MK_READY = 1, MK_ENDED = 2, MK_DEAD = 3 };
 
 /* Read by the host through a buffer, without a call: a tick with no news costs two loads. */
@@ -304,6 +314,34 @@ int32_t mk_block_trimmed(const mk_block *b);   /* texts that were longer than th
  * choice behind a prompt, into the block, a row each. */
 enum { MK_TASK_SPEAK = 0, MK_TASK_EMBED = 1, MK_TASK_RANK = 2, MK_TASK_SCORE = 3 };
 
+/* A link of a chain of samplers; see llama.h for what each does. */
+enum {
+    MK_GREEDY = 1,
+    MK_DIST = 2,
+    MK_TOP_K = 3,
+    MK_TOP_P = 4,
+    MK_MIN_P = 5,
+    MK_TYPICAL = 6,
+    MK_TEMP = 7,
+    MK_TEMP_EXT = 8,
+    MK_TOP_N_SIGMA = 9,
+    MK_XTC = 10,
+    MK_MIROSTAT = 11,
+    MK_MIROSTAT_2 = 12,
+    MK_ADAPTIVE_P = 13,
+    MK_PENALTIES = 14,
+    MK_DRY = 15,
+    MK_LOGIT_BIAS = 16,
+    MK_INFILL = 17,
+};
+typedef struct mk_sampler {
+    int32_t kind;
+    int32_t ints[4]; /* k, minimum to keep, last n … in the order of llama.cpp's function; [3] is the seed */
+    float floats[4];
+    const void *data; /* of DRY: breakers, each ended by a NUL; of LOGIT_BIAS: {int32 token, float} pairs */
+    int32_t size; /* bytes */
+} mk_sampler;
+
 typedef struct mk_request {
     uint64_t id; /* > 0, never used twice */
     const mk_segment *segments;
@@ -333,6 +371,8 @@ typedef struct mk_request {
     int32_t logprobs;           /* how many of the likeliest tokens are told with each, and its own probability */
     const mk_segment *choices;  /* SCORE: the answers to weigh */
     int32_t n_choices;
+    const mk_sampler *samplers; /* the chain, instead of the options above; the last one chooses */
+    int32_t n_samplers;
 } mk_request;
 enum { MK_MAX_LOGPROBS = 20, MK_LOGPROB_BYTES = 64 };
 

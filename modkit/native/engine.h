@@ -28,6 +28,7 @@ typedef struct mk_job {
     char *root;
     mk_stop *triggers;
     mk_segment *choices;
+    mk_sampler *samplers;
     double submitted;
     int32_t *tokens, n_tokens; /* of the prompt, once they are known; the worker's, freed with the job */
     bool known;     /* they are, or cannot be had */
@@ -207,10 +208,12 @@ void mk_library_enter(mk_engine *e);
 void mk_library_leave(mk_engine *e);
 
 /* request.c: the prompt's tokens in a block that the caller frees, NULL with *n = 0 when it cannot be
- * tokenised; the samplers, freed with llama_sampler_free, NULL when there are none to be had */
+ * tokenised; the tokens of a text that goes on behind a prompt */
 int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n);
 int32_t mk_tokenise_more(mk_engine *e, const mk_segment *s, int32_t *out, int32_t room);
-void *mk_sampler_new(mk_engine *e, const mk_request *ask);
+
+/* chain.c: the samplers, freed with llama_sampler_free, or NULL with a reason */
+void *mk_chain_new(mk_engine *e, const mk_job *job, char *reason, size_t size);
 
 /* sample.c: what a slot needs to sample, and the next token. told_room: ring space for the
  * probabilities that are told with it. log_sum is of all exp(logit) */

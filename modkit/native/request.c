@@ -1,4 +1,4 @@
-/* What a request asks, made ready: the prompt's segments as tokens, the options as a chain of samplers.
+/* What a request asks, made ready: the prompt's segments as tokens.
  * Runs on the worker thread alone. */
 #include "engine.h"
 
@@ -85,34 +85,4 @@ int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n) {
         return NULL;
     }
     return tokens;
-}
-
-void *mk_sampler_new(mk_engine *e, const mk_request *ask) {
-    const mk_table *t = &e->table;
-    void *chain = t->llama_sampler_chain_init((mk_chain_params){true});
-    if (chain == NULL) {
-        return NULL;
-    }
-    if (ask->repeat_last_n != 0
-        && (ask->repeat_penalty != 1.0f || ask->frequency_penalty != 0.0f || ask->presence_penalty != 0.0f)) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_penalties(e->info.n_vocab, ask->repeat_last_n,
-                                                                          ask->repeat_penalty, ask->frequency_penalty,
-                                                                          ask->presence_penalty));
-    }
-    if (ask->temperature <= 0) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_greedy());
-        return chain;
-    }
-    if (ask->top_k > 0) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_top_k(ask->top_k));
-    }
-    if (ask->top_p < 1) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_top_p(ask->top_p, 1));
-    }
-    if (ask->min_p > 0) {
-        t->llama_sampler_chain_add(chain, t->llama_sampler_init_min_p(ask->min_p, 1));
-    }
-    t->llama_sampler_chain_add(chain, t->llama_sampler_init_temp(ask->temperature));
-    t->llama_sampler_chain_add(chain, t->llama_sampler_init_dist(ask->seed));
-    return chain;
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import OptionError
 from modkit.native._core import ffi
 from modkit.native._core import lib as core
+from modkit.native.samplers import KINDS
 from modkit.native.sampling import PRIORITIES
 
 if TYPE_CHECKING:
+    from modkit.native.samplers import Sampler
     from modkit.native.sampling import Options
 
 __all__ = ["MAX_PROMPT_BYTES", "Request"]
@@ -72,11 +75,33 @@ class Request:
         c.repeat_last_n = options.repeat_last_n
         c.priority = PRIORITIES.index(options.priority)
         c.logprobs = options.logprobs
+        chain = options.chain()
+        if chain is not None:
+            self._samplers(chain, c.seed)
         grammar = options.grammar_text()
         if grammar is not None:
             gbnf, root, triggers = grammar
             c.grammar, c.root = self._list([gbnf]), self._list([root])
             c.triggers, c.n_triggers = self._list(triggers), len(triggers)
+
+    def _samplers(self, chain: Sampler, seed: int) -> None:
+        made = ffi.new("mk_sampler[]", len(chain.links))
+        for at, link in zip(made, chain.links):
+            kind, values = KINDS[link.kind], dict(link.values)
+            at.kind = kind.number
+            for i, name in enumerate(kind.ints):
+                at.ints[i] = int(values[name])
+            for i, name in enumerate(kind.floats):
+                at.floats[i] = values[name]
+            if kind.seeded:  # an int32 in C that carries 32 bits
+                at.ints[3] = int(ffi.cast("int32_t", seed if link.seed is None else link.seed))
+            data = b"".join(breaker.encode("utf-8", "replace") + b"\0" for breaker in link.breakers)
+            data += b"".join(struct.pack("=if", token, by) for token, by in link.biases)
+            block = ffi.from_buffer(data) if data else ffi.NULL
+            at.data, at.size = block, len(data)
+            self._keep.append(block)
+        self._keep.append(made)
+        self.c.samplers, self.c.n_samplers = made, len(chain.links)
 
     def _text(self, segment: Any, data: bytes) -> None:
         block = ffi.from_buffer(data) if data else ffi.NULL

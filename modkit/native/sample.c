@@ -124,12 +124,8 @@ uint32_t mk_sample_begin(mk_engine *e, mk_slot *slot, char *reason, size_t size)
             return MK_CODE_GRAMMAR;
         }
     }
-    slot->sampler = mk_sampler_new(e, &job->ask);
-    if (slot->sampler == NULL) {
-        snprintf(reason, size, "no memory for the sampler");
-        return MK_CODE_MEMORY;
-    }
-    return 0;
+    slot->sampler = mk_chain_new(e, job, reason, size);
+    return slot->sampler == NULL ? MK_CODE_OPTION : 0;
 }
 
 void mk_sample_end(mk_engine *e, mk_slot *slot) {

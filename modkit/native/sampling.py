@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from modkit.errors import OptionError
+from modkit.native.samplers import Sampler
 
 __all__ = ["Options"]
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
+_BY_SAMPLER = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"}
 PRIORITIES = ("ambient", "near", "player")  # in the order of core.h
 MAX_GRAMMAR = 1 << 20
 MAX_LOGPROBS = 20
@@ -39,6 +41,8 @@ class Options:
     grammar             what the reply is held to: a Grammar, or a str of GBNF; a wrong one ends the stream with
                         GrammarError
     logprobs            1 to 20: `Stream.logprobs` has each token's log-probability and so many of the likeliest ones
+    sampler             a Sampler, a profile's name ("precise", "balanced" …) or Sampler.plain(); temperature, top_k,
+                        top_p, min_p and the penalties must then be left out
     """
 
     max_tokens: int = 256
@@ -56,6 +60,7 @@ class Options:
     priority: str = "near"
     grammar: object = None
     logprobs: int = 0
+    sampler: object = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -84,6 +89,14 @@ class Options:
             raise OptionError(f'priority={self.priority!r}: give "player", "near" or "ambient"')
         self.stops()
         self.grammar_text()
+        self.chain()
+
+    def chain(self) -> Sampler | None:
+        """The sampler, or None when the options above say it all; raises OptionError."""
+        made = Sampler.of(self.sampler)
+        if made is not None and not made.links:
+            raise OptionError("the sampler has no links: call one of its methods")
+        return made
 
     def stops(self) -> list[bytes]:
         """The stop strings as UTF-8; raises OptionError when they are not usable."""
@@ -136,4 +149,7 @@ class Options:
         unknown = sorted(set(given) - known)
         if unknown:
             raise OptionError(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+        doubled = sorted(_BY_SAMPLER & set(given)) if given.get("sampler") is not None else []
+        if doubled:
+            raise OptionError(f"{doubled[0]} is the sampler's: write it there, or leave sampler= out")
         return cls(**given)  # type: ignore[arg-type]

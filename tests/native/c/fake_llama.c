@@ -10,7 +10,7 @@
 static const fake_options_t usual = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .state_width = 1, .add_bos = true};
 fake_options_t fake_options = {.vocab_type = 2, .n_vocab = FAKE_TOKENS, .long_piece = 8, .state_width = 1, .add_bos = true};
 fake_control fake;
-char fake_chain[128];
+char fake_chain[256];
 const double *_Atomic fake_prices;
 void (*_Atomic fake_witness)(const mk_batch *batch, double begun, double ended);
 static _Atomic double virtual_now = 1;
@@ -850,6 +850,78 @@ static void *penalties(int32_t n, int32_t last, float repeat, float frequency, f
     return named("penalties");
 }
 
+static void *typical(float p, size_t keep) {
+    (void) p;
+    (void) keep;
+    return named("typical");
+}
+
+static void *temp_ext(float t, float delta, float exponent) {
+    (void) t;
+    (void) delta;
+    (void) exponent;
+    return named("temp_ext");
+}
+
+static void *top_n_sigma(float n) {
+    (void) n;
+    return named("top_n_sigma");
+}
+
+static void *xtc(float p, float t, size_t keep, uint32_t seed) {
+    (void) p;
+    (void) t;
+    (void) keep;
+    (void) seed;
+    return named("xtc");
+}
+
+static void *mirostat(int32_t n, uint32_t seed, float tau, float eta, int32_t m) {
+    (void) seed;
+    (void) tau;
+    (void) eta;
+    (void) m;
+    CHECK(n == fake_options.n_vocab);
+    return named("mirostat");
+}
+
+static void *mirostat_v2(uint32_t seed, float tau, float eta) {
+    (void) seed;
+    (void) tau;
+    (void) eta;
+    return named("mirostat_v2");
+}
+
+static void *adaptive_p(float target, float decay, uint32_t seed) {
+    (void) target;
+    (void) decay;
+    (void) seed;
+    return named("adaptive_p");
+}
+
+static void *dry(const void *v, float by, float base, int32_t allowed, int32_t last, const char **breakers, size_t n) {
+    char name[64] = "dry";
+    (void) by;
+    (void) base;
+    (void) allowed;
+    (void) last;
+    CHECK(v != NULL);
+    for (size_t i = 0; i < n; i++) {
+        strncat(name, breakers[i], sizeof name - strlen(name) - 1);
+    }
+    return named(name);
+}
+
+static void *logit_bias(int32_t n_vocab, int32_t n, const void *all) {
+    CHECK(n_vocab == fake_options.n_vocab && n > 0 && *(const int32_t *) all < n_vocab);
+    return named("logit_bias");
+}
+
+static void *infill(const void *v) {
+    CHECK(v != NULL);
+    return named("infill");
+}
+
 /* What the script says next, after the sequence with logits at this index. */
 static int32_t scripted(context *c, int32_t index) {
     const sequence *s;
@@ -992,6 +1064,16 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_sampler_init_top_p, top_p),
         ENTRY(llama_sampler_init_min_p, min_p),
         ENTRY(llama_sampler_init_temp, temp),
+        ENTRY(llama_sampler_init_typical, typical),
+        ENTRY(llama_sampler_init_temp_ext, temp_ext),
+        ENTRY(llama_sampler_init_top_n_sigma, top_n_sigma),
+        ENTRY(llama_sampler_init_xtc, xtc),
+        ENTRY(llama_sampler_init_mirostat, mirostat),
+        ENTRY(llama_sampler_init_mirostat_v2, mirostat_v2),
+        ENTRY(llama_sampler_init_adaptive_p, adaptive_p),
+        ENTRY(llama_sampler_init_dry, dry),
+        ENTRY(llama_sampler_init_logit_bias, logit_bias),
+        ENTRY(llama_sampler_init_infill, infill),
         ENTRY(llama_sampler_init_penalties, penalties),
         ENTRY(llama_sampler_sample, sample),
         ENTRY(llama_sampler_free, sampler_free),

@@ -89,7 +89,7 @@ double fake_clock(void);
 extern void (*_Atomic fake_witness)(const mk_batch *batch, double begun, double ended);
 
 /* The samplers of the chain made last, by name; read it after the request's MK_STARTED. */
-extern char fake_chain[128];
+extern char fake_chain[256];
 
 /* The fake's own params structs, as they lie in the blobs. */
 typedef struct fake_model_params {

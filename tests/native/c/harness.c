@@ -443,7 +443,7 @@ ask *ask_new(void) {
     a.top_p = a.repeat_penalty = 1;
     a.top_k = 0;
     a.grammar = NULL;
-    a.n_triggers = a.logprobs = 0;
+    a.n_triggers = a.logprobs = a.n_samplers = 0;
     return &a;
 }
 
@@ -497,6 +497,8 @@ int host_try(host *h, const ask *a) {
     request.stops = stops;
     request.n_stops = a->n_stops;
     request.logprobs = a->logprobs;
+    request.samplers = a->samplers;
+    request.n_samplers = a->n_samplers;
     if (a->grammar != NULL) {
         grammar = (mk_segment){.data = a->grammar, .length = (int32_t) strlen(a->grammar)};
         request.grammar = &grammar;

@@ -52,6 +52,8 @@ typedef struct ask {
     int top_k;
     const char *grammar, *triggers[4];
     int n_triggers, logprobs;
+    const mk_sampler *samplers;
+    int n_samplers;
 } ask;
 
 /* argv[1] is a folder to write in. Sets the alarm that ends a program that hangs. */

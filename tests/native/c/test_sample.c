@@ -155,6 +155,51 @@ static void a_choice_that_is_none_is_an_error(void) {
     host_close(&h);
 }
 
+static void a_chain_is_made_link_by_link(void) {
+    static const struct {
+        int32_t token;
+        float by;
+    } biases[] = {{'x', 2}, {FAKE_EOT, -1}}, wrong[] = {{FAKE_TOKENS, 1}};
+    const mk_sampler all[] = {
+        {.kind = MK_PENALTIES, .ints = {64}, .floats = {1.1f, 0, 0}},
+        {.kind = MK_DRY, .ints = {2, 64}, .floats = {0.8f, 1.75f}, .data = "-a\0-b", .size = 6},
+        {.kind = MK_LOGIT_BIAS, .data = biases, .size = sizeof biases},
+        {.kind = MK_TOP_N_SIGMA, .floats = {1}}, {.kind = MK_TOP_K, .ints = {40}}, {.kind = MK_TYPICAL, .ints = {1}, .floats = {0.9f}},
+        {.kind = MK_TOP_P, .ints = {1}, .floats = {0.9f}}, {.kind = MK_MIN_P, .ints = {1}, .floats = {0.05f}},
+        {.kind = MK_XTC, .ints = {1}, .floats = {0.5f, 0.1f}}, {.kind = MK_TEMP_EXT, .floats = {0.8f, 0.1f, 1}},
+        {.kind = MK_INFILL}, {.kind = MK_TEMP, .floats = {0.8f}},
+    };
+    static const int32_t choosers[] = {MK_GREEDY, MK_DIST, MK_MIROSTAT, MK_MIROSTAT_2, MK_ADAPTIVE_P};
+    static const char *const names[] = {"greedy", "dist", "mirostat", "mirostat_v2", "adaptive_p"};
+    mk_config config = usual_config();
+    uint64_t id;
+    ask *a;
+    fake_options.note_chain = true;
+    host_open_ready(&h, &config);
+    a = ask_new();
+    ask_reply(a, "x");
+    a->samplers = all;
+    a->n_samplers = sizeof all / sizeof *all;
+    host_until_ended(&h, host_submit(&h, a));
+    CHECK(strcmp(fake_chain, "penalties dry-a-b logit_bias top_n_sigma top_k typical top_p min_p xtc temp_ext infill temp dist") == 0);
+    for (int i = 0; i < 5; i++) {
+        a->samplers = &(mk_sampler){.kind = choosers[i], .ints = {100}, .floats = {5, 0.1f}};
+        a->n_samplers = 1;
+        host_until_ended(&h, host_submit(&h, a));
+        CHECK(strcmp(fake_chain, names[i]) == 0);
+    }
+    a->samplers = &(mk_sampler){.kind = MK_LOGIT_BIAS, .data = wrong, .size = sizeof wrong};
+    id = host_submit(&h, a);
+    host_until_ended(&h, id);
+    CHECK(host_heard(&h, id)->code == MK_CODE_OPTION && strstr(host_heard(&h, id)->reason, "vocabulary") != NULL);
+    a->samplers = &(mk_sampler){.kind = 99};
+    id = host_submit(&h, a);
+    host_until_ended(&h, id);
+    CHECK(host_heard(&h, id)->code == MK_CODE_OPTION);
+    host_close(&h);
+    CHECK(atomic_load(&fake.samplers) == 0);
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(a_reply_is_held_to_its_grammar);
@@ -163,6 +208,7 @@ int main(int argc, char **argv) {
     RUN(a_wrong_grammar_is_an_error_and_the_engine_goes_on);
     RUN(choices_are_weighed_by_their_logits);
     RUN(a_choice_that_is_none_is_an_error);
+    RUN(a_chain_is_made_link_by_link);
     RUN(probabilities_are_told_with_each_token);
     return 0;
 }
