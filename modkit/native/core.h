@@ -417,10 +417,14 @@ int mk_engine_fail_assertion(mk_engine *e);
 /* ---- for tools, on any thread (tools.c) ---- */
 
 /* The pieces of n tokens, one behind the other without zeros; ends[i] is where the i-th ends. Returns how
- * many bytes they need together; only whole pieces that fit into `room` are written. -1: a token that the
- * vocabulary does not have, or more than 2 GiB. A vocabulary only reads, so a worker may use it meanwhile. */
+ * many bytes they need together; when that is more than `room`, what was written is of no use. -1: a token
+ * that the vocabulary does not have, or more than 2 GiB. A vocabulary only reads, so a worker may use it meanwhile. */
 int64_t mk_pieces(const mk_table *table, const void *vocab, const int32_t *tokens, int64_t n, bool special, char *out,
                   int64_t room, int32_t *ends);
+/* The same from a table of all pieces that mk_pieces made (with 16 bytes of room behind the last): what a
+ * caller does who asks often. Returns 16 more than the bytes that belong together, and so wants room for them. */
+int64_t mk_join(const char *pieces, const int32_t *ends, int32_t n_pieces, const int32_t *tokens, int64_t n, char *out,
+                int64_t room);
 /* out[i] = 1 where token i ends a generation. 0, or -1 when the vocabulary has not n tokens. */
 int mk_eog_flags(const mk_table *table, const void *vocab, uint8_t *out, int32_t n);
 /* The file that the code at this address was loaded from, as UTF-8. 0, or -1 when the system does not say. */

@@ -15,31 +15,55 @@
 
 int64_t mk_pieces(const mk_table *table, const void *vocab, const int32_t *tokens, int64_t n, bool special, char *out,
                   int64_t room, int32_t *ends) {
-    int32_t n_vocab = table->llama_vocab_n_tokens(vocab);
+    int32_t (*piece)(const void *, int32_t, char *, int32_t, int32_t, bool) = table->llama_token_to_piece;
+    uint32_t n_vocab = (uint32_t) table->llama_vocab_n_tokens(vocab);
     int64_t size = 0;
-    bool full = false;
+    room = room > INT32_MAX ? INT32_MAX : room;
     for (int64_t i = 0; i < n; i++) {
-        char none[1];
-        int64_t left = full ? 0 : room - size;
         int32_t length;
-        if (tokens[i] < 0 || tokens[i] >= n_vocab) {
+        if ((uint32_t) tokens[i] >= n_vocab) {
             return -1;
         }
-        left = left > INT32_MAX ? INT32_MAX : left;
-        length = table->llama_token_to_piece(vocab, tokens[i], left > 0 ? out + size : none, (int32_t) left, 0, special);
-        if (length < 0) { /* the room it wants */
-            full = true;
-            length = -length;
+        length = piece(vocab, tokens[i], out + size, (int32_t) (room - size), 0, special);
+        if (length < 0) { /* the room it wants: from here on everything is only counted */
+            char none[1];
+            for (; i < n; i++) {
+                if ((uint32_t) tokens[i] >= n_vocab) {
+                    return -1;
+                }
+                length = piece(vocab, tokens[i], none, 0, 0, special);
+                size += length < 0 ? -length : length;
+            }
+            return size > INT32_MAX ? -1 : size;
         }
         size += length;
-        if (size > INT32_MAX) {
-            return -1;
-        }
         if (ends != NULL) {
             ends[i] = (int32_t) size;
         }
     }
     return size;
+}
+
+int64_t mk_join(const char *pieces, const int32_t *ends, int32_t n_pieces, const int32_t *tokens, int64_t n, char *out,
+                int64_t room) {
+    int64_t size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t token = (uint32_t) tokens[i];
+        int32_t begin, length;
+        if (token >= (uint32_t) n_pieces) {
+            return -1;
+        }
+        begin = token > 0 ? ends[token - 1] : 0;
+        length = ends[token] - begin;
+        if (size + length + 16 <= room) { /* most are short: a copy of fixed length is a single instruction */
+            memcpy(out + size, pieces + begin, 16);
+            if (length > 16) {
+                memcpy(out + size, pieces + begin, (size_t) length);
+            }
+        }
+        size += length;
+    }
+    return size + 16;
 }
 
 int mk_eog_flags(const mk_table *table, const void *vocab, uint8_t *out, int32_t n) {

@@ -8,7 +8,8 @@ are kept). One thread at a time; dead once its engine or model is closed.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modkit.errors import EngineClosed, OptionError
 from modkit.native._core import ffi as core_ffi
@@ -23,10 +24,31 @@ __all__ = ["Tokens", "Vocab", "read_metadata"]
 # A list, or anything with the buffer protocol that holds int32 (array("i"), a numpy array): those are not copied.
 Tokens = Any
 MAX_TEXT = 1 << 26
+KEPT = 1 << 20
+MANY = 256  # tokens in a call from which a table of all pieces pays
+SLACK = 16  # see mk_join
+
+
+V = TypeVar("V")
+
+
+class _Known(dict[int, V]):
+    """What was asked about tokens before; what was not is asked now. (A bool is an int here, as everywhere.)"""
+
+    def __init__(self, ask: Callable[[int], V]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def __missing__(self, token: int) -> V:
+        found = self[token] = self._ask(token)
+        return found
 
 
 class Vocab:
-    """Attributes: size, bos, eos, eot, nl (token ids, -1 where there is none), add_bos."""
+    """Attributes: size, bos, eos, eot, nl (token ids, -1 where there is none), add_bos.
+
+    piece(token) -> bytes and is_eog(token) -> bool answer for single tokens, from memory where they can.
+    """
 
     def __init__(self, library: Library, address: int) -> None:
         """`address` is that of a `llama_vocab`; made by Engine.vocab and Model.vocab."""
@@ -38,11 +60,13 @@ class Vocab:
         self.bos, self.eos = int(raw.llama_vocab_bos(vocab)), int(raw.llama_vocab_eos(vocab))
         self.eot, self.nl = int(raw.llama_vocab_eot(vocab)), int(raw.llama_vocab_nl(vocab))
         self.add_bos = bool(raw.llama_vocab_get_add_bos(vocab))
-        self._pieces: dict[int, bytes] = {}
         self._eog: bytes = b""
-        self._is_eog = self._first_is_eog
-        # looked up once: `piece(token)` for a token seen before is one dict look-up
-        self._known = self._pieces.get
+        self._table_of_pieces: tuple[Any, Any] | None = None
+        self._out = core_ffi.new("char[]", 1024)  # kept between calls: fresh memory costs more than the tokens
+        # The bytes of one token (special ones are empty), and whether one ends a reply. OptionError for what is
+        # no token. These are a dict's own look-up, so that a call costs no Python frame.
+        self.piece: Callable[[int], bytes] = _Known(self._ask_piece).__getitem__
+        self.is_eog: Callable[[int], bool] = _Known(self._ask_eog).__getitem__
 
     def close(self) -> None:
         """Called with the engine's or model's close(); calls into C raise EngineClosed from now on."""
@@ -72,6 +96,9 @@ class Vocab:
 
     def detokenise_bytes(self, tokens: Tokens, *, special: bool = False) -> bytes:
         """As detokenise(), undecoded: a token may end inside a character. Raises OptionError for unknown tokens."""
+        if not special and isinstance(tokens, list) and len(tokens) == 1:
+            self._check()
+            return self.piece(tokens[0])
         return self._join(tokens, special, None)
 
     def pieces(self, tokens: Tokens, *, special: bool = False) -> list[bytes]:
@@ -84,18 +111,6 @@ class Vocab:
             at = end
         return out
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token; special ones are empty."""
-        found = self._known(token)
-        return self._ask_piece(token) if found is None else found
-
-    def is_eog(self, token: int) -> bool:
-        """Whether this token ends a reply. Raises OptionError for one that the vocabulary does not have."""
-        try:
-            return self._eog[token] == 1 if token >= 0 else self._first_is_eog(token)
-        except (IndexError, TypeError):
-            return self._first_is_eog(token)
-
     def eog_flags(self) -> bytes:
         """A byte for each token of the vocabulary: 1 where it ends a reply."""
         if not self._eog:
@@ -105,31 +120,49 @@ class Vocab:
             self._eog = bytes(flags)
         return self._eog
 
-    def _first_is_eog(self, token: int) -> bool:
-        if not isinstance(token, int) or not 0 <= token < self.size:
-            raise OptionError(f"{token!r} is not a token; this vocabulary has {self.size}")
-        return self.eog_flags()[token] == 1
+    def _ask_eog(self, token: int) -> bool:
+        return self.eog_flags()[self._checked(token)] == 1
 
     def _ask_piece(self, token: int) -> bytes:
+        return self._join([self._checked(token)], False, None)
+
+    def _checked(self, token: object) -> int:
         if not isinstance(token, int) or not 0 <= token < self.size:
             raise OptionError(f"{token!r} is not a token; this vocabulary has {self.size}")
-        found = self._pieces[token] = self._join([token], False, None)
-        return found
+        return token
 
     def _join(self, tokens: Tokens, special: bool, ends: Any) -> bytes:
         self._check()
         ends = core_ffi.NULL if ends is None else ends
         block, n = self._block(tokens)
-        room = 8 * n + 64
+        quick = n >= MANY and not special and ends == core_ffi.NULL
         for _ in range(2):
-            out = core_ffi.new("char[]", room)
-            size = int(core.mk_pieces(self._table, self._core_vocab, block, n, special, out, room, ends))
+            out, room = self._out, len(self._out)
+            if quick:
+                pieces, bounds = self._table_of_pieces or self._make_table()
+                size = int(core.mk_join(pieces, bounds, self.size, block, n, out, room))
+            else:
+                size = int(core.mk_pieces(self._table, self._core_vocab, block, n, special, out, room, ends))
             if size < 0:
                 raise OptionError(f"there is a token that this vocabulary of {self.size} does not have")
             if size <= room:
-                return bytes(core_ffi.buffer(out, size))
-            room = size
+                if room > KEPT:  # not for ever
+                    self._out = core_ffi.new("char[]", KEPT)
+                return bytes(core_ffi.buffer(out, size - SLACK if quick else size))
+            self._out = core_ffi.new("char[]", size + size // 8)
         raise OptionError("the tokens make more text than there is room for")
+
+    def _make_table(self) -> tuple[Any, Any]:
+        """Every piece, one behind the other: made once, a millisecond and some 12 bytes for each token."""
+        everything = core_ffi.from_buffer("int32_t[]", array("i", range(self.size)))
+        ends = core_ffi.new("int32_t[]", max(1, self.size))
+        size = core.mk_pieces(
+            self._table, self._core_vocab, everything, self.size, False, core_ffi.NULL, 0, core_ffi.NULL
+        )
+        pieces = core_ffi.new("char[]", max(0, size) + SLACK)
+        core.mk_pieces(self._table, self._core_vocab, everything, self.size, False, pieces, size, ends)
+        self._table_of_pieces = pieces, ends
+        return self._table_of_pieces
 
     def _block(self, tokens: Tokens) -> tuple[Any, int]:
         if isinstance(tokens, (list, tuple)):

@@ -62,6 +62,11 @@ def test_tokens_and_text_in_batches_and_one_by_one(tiny: Path, make_engine: Make
     assert vocab.detokenise(end, special=True) == "<|im_end|>"
     assert len(vocab.tokenise("<|im_end|>")) > 1
     assert vocab.detokenise([]) == "" and vocab.pieces([]) == []
+    everything = [*range(vocab.size), *tokens] * 3  # so many that a table of all pieces is made
+    assert vocab.detokenise_bytes(everything) == b"".join(vocab.pieces(everything))
+    for wrong in ([*everything, -1], [*everything, vocab.size]):
+        with pytest.raises(OptionError, match="does not have"):
+            vocab.detokenise(wrong)
 
 
 @pytest.mark.parametrize("wrong", [-1, 1 << 30, 1 << 40, 1.5, "x", None])
