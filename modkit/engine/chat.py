@@ -14,8 +14,9 @@ __all__ = ["Chat"]
 class Chat:
     """`chat.say(text)` returns the reply as a Stream; both become part of `chat.messages` when it ends.
 
-    Earlier turns are never changed, so each turn prefills only its own tokens. When the next turn might
-    not fit the engine's context, the oldest turns leave (never the system message), down to half.
+    Earlier turns are never changed, so each turn prefills only its own tokens. When the context is full the
+    oldest turns leave it (never the system message), also in mid-sentence, and then `messages`; the stream's
+    on_dropped() tells. A turn that ends with an error before a word was said is taken back.
     One reply at a time: saying more interrupts the one under way and keeps what it has said.
     """
 
@@ -47,17 +48,27 @@ class Chat:
         if stream is not self._reply:
             return
         self._reply = None
+        self._forget(stream.stats.dropped_turns)
+        if stream.finish == "error" and not stream.text:
+            self.messages.pop()  # what was asked: nothing came of it, and it may be what was wrong
+            return
         message: Message = {"role": "assistant", "content": stream.text}
         if stream.tokens and stream.finish in ("stop", "length"):
             message["tokens"] = stream.tokens
         self.messages.append(message)
         self._used = stream.stats.prompt_tokens + stream.stats.generated_tokens
 
+    def _forget(self, turns: int) -> None:
+        """The first turns, from what the user said to before what the user said next, left the engine's context."""
+        asked = [i for i, message in enumerate(self.messages) if message["role"] == "user"]
+        if 0 < turns < len(asked):
+            del self.messages[asked[0] : asked[turns]]
+
     def _make_room(self, text: str, reply: int) -> None:
-        """Drops oldest turns when the next one might not fit. A token is taken as 2 bytes, which no
-        vocabulary in use exceeds on running text by much; too early a cut costs one prefill."""
+        """For an engine that does not do it: drops oldest turns when the next one might not fit. A token is taken
+        as 2 bytes, which no vocabulary in use exceeds on running text by much; too early a cut costs one prefill."""
         need = len(text.encode("utf-8", "replace")) // 2 + 32 + reply
-        if self._used == 0 or self._used + need <= self.engine.context:
+        if getattr(self.engine, "drops_turns", False) or self._used == 0 or self._used + need <= self.engine.context:
             return
         first = 1 if self.messages and self.messages[0]["role"] == "system" else 0
         total = sum(len(m["content"]) + 8 for m in self.messages) or 1

@@ -89,6 +89,8 @@ class Engine:
     with the file comes out of tick() as ModelError, and as OutOfMemory when it does not fit.
     """
 
+    drops_turns = True  # when the context is full, the oldest turns leave it by themselves: see Options.overflow
+
     def __init__(
         self,
         model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -238,6 +240,11 @@ class Engine:
                     stream._started(event[2], event[3])
                 else:
                     stream._told(event[2:])
+            return
+        if kind == Worker.LEFT:
+            stream = streams.get(event[0])
+            if stream is not None:
+                stream._dropped(event[2], event[3])
             return
         stream = streams.pop(event[0], None)
         if stream is None:

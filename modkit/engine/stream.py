@@ -39,6 +39,9 @@ class Stats:
     """from submit to the first sampled token"""
     tokens_per_second: float = 0.0
     """of generation, first token excluded"""
+    dropped_turns: int = 0
+    """turns (what the player said, and the reply to it) that left the context, from the oldest on, to make room"""
+    dropped_tokens: int = 0
 
 
 class TokenLogprob(NamedTuple):
@@ -77,6 +80,7 @@ class Pending(Generic[T]):
         self.stats = Stats()
         self._engine = engine
         self._callbacks: list[Callable[[Any], None]] = []
+        self._drop_callbacks: list[Callable[[int, int], None]] = []
         self._cancelled = False
 
     @property
@@ -101,6 +105,10 @@ class Pending(Generic[T]):
             function(self)
         else:
             self._callbacks.append(function)
+
+    def on_dropped(self, function: Callable[[int, int], None]) -> None:
+        """Calls function(turns, tokens), inside a tick, each time the context was full and the oldest turns left it."""
+        self._drop_callbacks.append(function)
 
     def result(self, timeout: float | None = None) -> T:
         """For scripts: ticks the engine until it is over and returns what was asked for.
@@ -135,6 +143,12 @@ class Pending(Generic[T]):
     def _started(self, prompt_tokens: int, cached_tokens: int) -> None:
         self.stats.prompt_tokens = prompt_tokens
         self.stats.cached_tokens = cached_tokens
+
+    def _dropped(self, turns: int, tokens: int) -> None:
+        self.stats.dropped_turns += turns
+        self.stats.dropped_tokens += tokens
+        for function in list(self._drop_callbacks):
+            function(turns, tokens)
 
     def _told(self, records: list[list[Any]]) -> None:
         """Log-probabilities: of the token chosen, then of the likeliest."""

@@ -110,8 +110,17 @@ mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
     return slot;
 }
 
+/* For a slot whose cache is lost: a stored state that its tokens begin with. */
+void mk_slot_find_beginning(mk_engine *e, mk_slot *slot) {
+    int32_t most, n = slot->n_tokens;
+    mk_saved *saved = mk_store_find(e, slot->tokens, n, &most);
+    if (saved != NULL && most == saved->n && saved->n < n) {
+        restore(e, slot, saved, false);
+    }
+}
+
 /* Tokens of the prompt that need no prefill if it begins now. */
-static int32_t at_hand(mk_engine *e, const int32_t *tokens, int32_t n) {
+int32_t mk_at_hand(mk_engine *e, const int32_t *tokens, int32_t n) {
     int32_t stored, shared, own = 0;
     mk_store_find(e, tokens, n, &stored);
     best_other(e, NULL, tokens, n, &shared);
@@ -138,6 +147,9 @@ bool mk_must_wait(mk_engine *e, mk_job *job) {
         if (e->copying) {
             return true;
         }
+        if (slot->job->ask.priority < job->ask.priority) {
+            continue; /* it may be kept waiting itself */
+        }
         common = mk_common(slot->tokens, slot->n_tokens, job->tokens, n - 1);
         if (e->whole_only) {
             common = slot->snapshot && common >= slot->pin ? slot->pin : 0;
@@ -145,12 +157,12 @@ bool mk_must_wait(mk_engine *e, mk_job *job) {
         if (common < slot->n_done + LEAST_SHARE) {
             continue;
         }
-        now = now < 0 ? at_hand(e, job->tokens, n) : now;
+        now = now < 0 ? mk_at_hand(e, job->tokens, n) : now;
         if (common >= now + LEAST_SHARE) {
             return true;
         }
     }
-    return e->disk != NULL && mk_store_fetch(e, job, now < 0 ? at_hand(e, job->tokens, n) : now);
+    return e->disk != NULL && mk_store_fetch(e, job, now < 0 ? mk_at_hand(e, job->tokens, n) : now);
 }
 
 /* ---- the persona: what many prompts begin with ---- */

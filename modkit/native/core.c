@@ -310,6 +310,7 @@ static mk_job *job_new(const mk_request *ask) {
 void mk_job_free(mk_job *job) {
     if (job != NULL) {
         free(job->tokens);
+        free(job->whole);
         mk_block_release(job->ask.block);
     }
     free(job);

@@ -89,6 +89,8 @@ typedef struct mk_ggml_params {
     X(void, llama_memory_clear, (void *, bool))                                                                        \
     X(int32_t, llama_memory_seq_pos_min, (void *, int32_t))                                                            \
     X(void, llama_memory_seq_cp, (void *, int32_t, int32_t, int32_t, int32_t))                                         \
+    X(void, llama_memory_seq_add, (void *, int32_t, int32_t, int32_t, int32_t))                                        \
+    X(bool, llama_memory_can_shift, (void *) )                                                                         \
     X(size_t, llama_state_seq_get_size, (void *, int32_t))                                                             \
     X(size_t, llama_state_seq_get_data, (void *, uint8_t *, size_t, int32_t))                                          \
     X(size_t, llama_state_seq_set_data, (void *, const uint8_t *, size_t, int32_t))                                    \
@@ -167,6 +169,7 @@ enum {
     MK_ERROR = 6,     /* [id, 6, code, reason]: the stream is over */
     MK_LOG = 7,       /* [0, 7, ggml level, line] */
     MK_LOGPROBS = 8,  /* [id, 8, [token, log-probability, text], …]: the next MK_TOKEN's, then the likeliest ones' */
+    MK_LEFT = 9,      /* [id, 9, turns, tokens]: they left the context, from the oldest on, to make room */
 };
 enum { MK_FINISH_STOP = 0, MK_FINISH_LENGTH = 1, MK_FINISH_CANCELLED = 2, MK_FINISH_STOP_STRING = 3 };
 enum { MK_CODE_OVERFLOW = 1, MK_CODE_DECODE = 2, MK_CODE_MEMORY = 3, MK_CODE_PROMPT = 4, MK_CODE_TASK = 5, MK_CODE_GRAMMAR = 6, MK_CODE_OPTION = 7 };
@@ -286,6 +289,9 @@ typedef struct mk_config {
  * hold one more, and a slot each. */
 enum { MK_MAX_DRAFT = 15 };
 enum { MK_PRIORITY_NORMAL = 0, MK_PRIORITY_LOW = 1, MK_PRIORITY_LOWEST = 2 };
+/* When the context is too short: an error, or the reply's end; or the oldest turns leave (what has none: the oldest
+ * tokens behind n_pin), and a last turn that alone is too long is an error; or it loses its beginning, too. */
+enum { MK_REFUSE = 0, MK_DROP = 1, MK_TRIM = 2 };
 enum { MK_AMBIENT = 0, MK_NEAR = 1, MK_PLAYER = 2 };
 enum { MK_TEXT = 0, MK_TEMPLATE = 1, MK_TOKENS = 2 };
 
@@ -373,6 +379,7 @@ typedef struct mk_request {
     int32_t n_choices;
     const mk_sampler *samplers; /* the chain, instead of the options above; the last one chooses */
     int32_t n_samplers;
+    int32_t overflow; /* MK_REFUSE … MK_TRIM */
 } mk_request;
 enum { MK_MAX_LOGPROBS = 20, MK_LOGPROB_BYTES = 64 };
 

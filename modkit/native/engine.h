@@ -34,7 +34,10 @@ typedef struct mk_job {
     bool known;     /* they are, or cannot be had */
     bool fetched;   /* what is on disk for it was asked for */
     int32_t *turns; /* where in the prompt's tokens each turn begins; room for n_segments, filled by mk_tokenise */
-    int32_t n_turns;
+    int32_t n_turns, last_turn_end;
+    /* what left the prompt so that it fits (shift.c), and the prompt before that */
+    int32_t left_turns, left_tokens, gap_at, gap;
+    int32_t *whole, n_whole;
 } mk_job;
 
 typedef struct mk_command {
@@ -60,6 +63,7 @@ typedef struct mk_slot {
     int32_t output; /* index of its logits in the batch, -1 when it has none */
     double first_token;
     uint64_t last_used;
+    int32_t n_prompt; /* of its tokens; the others are the reply */
     int32_t pin;  /* tokens at its beginning that are the persona */
     bool keep;    /* its cache belongs to a conversation, which may go on */
     bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
@@ -135,6 +139,7 @@ struct mk_engine {
     _Atomic uint32_t queue_head, queue_tail; /* host writes at head, worker reads at tail */
     _Atomic uint32_t n_waiting;  /* requests accepted and not yet begun or cancelled */
     _Atomic bool closing, paused, abort_decode, sleeping;
+    _Atomic bool moving;         /* the decode under way moves positions: half done would be wrong */
     _Atomic bool dying;          /* somebody writes, or has written, shared.death */
     _Atomic bool in_library;     /* the worker is inside a call of llama.cpp */
     _Atomic uint64_t alone;      /* the request whose prefill is the whole batch, or 0 */
@@ -156,8 +161,9 @@ struct mk_engine {
     struct mk_sampling *sampling; /* sample.c's, NULL until a request needs it */
     uint64_t clock;           /* for last_used */
     bool all_held;            /* every waiting request waits for what another one computes */
-    bool copying;             /* llama.cpp carries out llama_memory_seq_cp in the next decode: until then no state
-                                 of a sequence may be read or written */
+    bool can_shift;           /* positions in the KV cache can be moved */
+    bool copying;             /* llama.cpp carries out llama_memory_seq_cp and _seq_add in the next decode: until then
+                                 no state of a sequence may be read or written */
     bool whole_only;          /* a recurrent model: a sequence goes on from its end or not at all */
     bool whole_states;        /* and so does a stored one, because the model forgets what is far behind (SWA) */
     mk_store store;
@@ -232,10 +238,17 @@ void mk_score_free(mk_slot *slot);
 /* cache.c */
 void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n);
 mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n);
+int32_t mk_at_hand(mk_engine *e, const int32_t *tokens, int32_t n);
+void mk_slot_find_beginning(mk_engine *e, mk_slot *slot);
 bool mk_must_wait(mk_engine *e, mk_job *job);
 int32_t mk_prefill_left(const mk_slot *slot);
 void mk_slot_pin(mk_engine *e, mk_slot *slot);
 void mk_slot_prefilled(mk_engine *e, mk_slot *slot);
+
+/* shift.c */
+void mk_job_fit(mk_engine *e, mk_job *job);
+mk_slot *mk_slot_for(mk_engine *e, const mk_job *job);
+bool mk_slot_make_room(mk_engine *e, mk_slot *slot);
 
 /* store.c: sequences that have no slot */
 void mk_store_save(mk_engine *e, mk_slot *slot, bool persona);
@@ -260,6 +273,7 @@ bool mk_calibrate(mk_engine *e);
 
 /* speak.c: every record of a stream. finish and fail end the slot's stream and keep, or drop, its cache */
 void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached);
+void mk_event_left(mk_engine *e, uint64_t id, int32_t turns, int32_t tokens);
 void mk_event_error(mk_engine *e, uint64_t id, uint32_t code, const char *reason);
 void mk_event_done(mk_engine *e, const mk_job *job, int finish, int32_t generated, double first_token,
                    const char *text, size_t size);

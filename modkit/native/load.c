@@ -15,7 +15,7 @@ bool mk_on_progress(float progress, void *engine) {
 
 bool mk_on_abort_decode(void *engine) {
     mk_engine *e = engine;
-    return atomic_load_explicit(&e->abort_decode, memory_order_relaxed)
+    return (atomic_load_explicit(&e->abort_decode, memory_order_relaxed) && !atomic_load_explicit(&e->moving, memory_order_relaxed))
            || atomic_load_explicit(&e->closing, memory_order_relaxed);
 }
 
@@ -135,6 +135,7 @@ static bool make_context(mk_engine *e) {
     e->slice_scale = 1;
     e->memory = e->table.llama_get_memory(e->context);
     e->whole_only = e->table.llama_model_is_recurrent(e->model) || e->table.llama_model_is_hybrid(e->model);
+    e->can_shift = !e->whole_only && e->memory != NULL && e->table.llama_memory_can_shift(e->memory);
     e->whole_states = e->whole_only || e->table.llama_model_n_swa(e->model) > 0;
     e->batch_room = (int32_t) e->table.llama_n_batch(e->context);
     if (e->batch_room < (int32_t) e->config.slots) { /* a batch has a place for each slot's next token */

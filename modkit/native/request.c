@@ -78,6 +78,7 @@ int32_t *mk_tokenise(mk_engine *e, mk_job *job, int32_t *n) {
         } else {
             *n = tokenise_segment(e, s, tokens, *n, (int32_t) room, bos && i == 0);
         }
+        job->last_turn_end = s->turn ? *n : job->last_turn_end;
     }
     if (*n <= 0) {
         *n = 0;

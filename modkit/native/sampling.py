@@ -15,6 +15,7 @@ __all__ = ["Options"]
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 _BY_SAMPLER = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"}
+OVERFLOWS = ("refuse", "drop", "trim")  # in the order of core.h
 PRIORITIES = ("ambient", "near", "player")  # in the order of core.h
 MAX_GRAMMAR = 1 << 20
 MAX_LOGPROBS = 20
@@ -36,6 +37,10 @@ class Options:
     repeat_last_n       how many tokens back the penalties look
     pin                 how many tokens at the prompt's beginning stay whatever happens, and are worth keeping for the
                         next prompt that begins with them; None: in a chat, all before the first turn
+    overflow            what happens when the context is too short. "drop": the oldest turns leave, never the pinned
+                        beginning, also in mid-sentence; a last turn that alone is too long is refused. "trim": as
+                        "drop", but such a turn loses its beginning. "refuse": an error, or the reply's end.
+                        None: "drop" in a chat or with `pin`, else "refuse"
     priority            "player" (who talks with the player), "near" or "ambient": shares of 4, 2 and 1 when several
                         speak and there is not time for all; a waiting one of higher priority starts first
     grammar             what the reply is held to: a Grammar, or a str of GBNF; a wrong one ends the stream with
@@ -61,6 +66,7 @@ class Options:
     grammar: object = None
     logprobs: int = 0
     sampler: object = None
+    overflow: str | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -87,6 +93,8 @@ class Options:
             raise OptionError(f"pin={self.pin!r}: give a number of tokens, or None")
         if self.priority not in PRIORITIES:
             raise OptionError(f'priority={self.priority!r}: give "player", "near" or "ambient"')
+        if self.overflow is not None and self.overflow not in OVERFLOWS:
+            raise OptionError(f'overflow={self.overflow!r}: give "drop", "trim", "refuse" or None')
         self.stops()
         self.grammar_text()
         self.chain()

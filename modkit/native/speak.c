@@ -33,6 +33,13 @@ void mk_event_done(mk_engine *e, const mk_job *job, int finish, int32_t generate
     mk_ring_publish(&e->ring);
 }
 
+void mk_event_left(mk_engine *e, uint64_t id, int32_t turns, int32_t tokens) {
+    event(e, 4, id, MK_LEFT);
+    mk_put_uint(&e->ring, (uint64_t) turns);
+    mk_put_uint(&e->ring, (uint64_t) tokens);
+    mk_ring_publish(&e->ring);
+}
+
 void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached) {
     event(e, 4, id, MK_STARTED);
     mk_put_uint(&e->ring, (uint64_t) prompt);
@@ -117,7 +124,8 @@ void mk_speak(mk_engine *e, mk_slot *slot) {
         mk_slot_finish(e, slot, MK_FINISH_STOP_STRING);
     } else if (slot->hold != NULL && mk_hold_must_end(slot->hold)) {
         mk_slot_finish(e, slot, MK_FINISH_STOP);
-    } else if (slot->n_generated >= slot->job->ask.max_tokens || slot->n_tokens >= (int32_t) e->info.context) {
+    } else if (slot->n_generated >= slot->job->ask.max_tokens
+               || (slot->n_tokens >= (int32_t) e->info.context && !mk_slot_make_room(e, slot))) {
         mk_slot_finish(e, slot, MK_FINISH_LENGTH);
     }
 }

@@ -109,12 +109,13 @@ static void begin(mk_engine *e, mk_job *job) {
         mk_job_free(job);
         return;
     }
-    slot = mk_slot_take(e, tokens, n);
+    slot = mk_slot_for(e, job);
     memcpy(slot->tokens, tokens, (size_t) n * sizeof *tokens);
     slot->n_tokens = n;
     slot->job = job;
     mk_slot_pin(e, slot);
     slot->n_generated = 0;
+    slot->n_prompt = n;
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
     mk_schedule_begin(e, slot);
@@ -130,6 +131,9 @@ static void begin(mk_engine *e, mk_job *job) {
         return;
     }
     mk_event_started(e, job->ask.id, n, slot->n_done);
+    if (job->left_tokens > 0) {
+        mk_event_left(e, job->ask.id, job->left_turns, job->left_tokens);
+    }
 }
 
 static bool has_idle_slot(const mk_engine *e) {
@@ -149,6 +153,7 @@ static void start_waiting(mk_engine *e) {
         if (!job->known) {
             job->tokens = mk_tokenise(e, job, &job->n_tokens);
             job->known = true;
+            mk_job_fit(e, job);
         }
         if (mk_must_wait(e, job)) {
             before = job;
@@ -207,7 +212,9 @@ static void step(mk_engine *e) {
     e->last_error[0] = '\0'; /* an older complaint does not explain this decode */
     mk_library_enter(e);
     begun = mk_clock(e);
+    atomic_store(&e->moving, e->copying);
     result = e->table.llama_decode(e->context, e->batch);
+    atomic_store(&e->moving, false);
     e->table.llama_synchronize(e->context); /* a GPU is only asked by then: nothing is gained by not waiting */
     copied = e->copying;
     e->copying = e->copying && result != 0 && result != 2;

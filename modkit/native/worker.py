@@ -14,6 +14,7 @@ from modkit.native._core import ffi
 from modkit.native._core import lib as core
 from modkit.native.plan import Plan, Share
 from modkit.native.request import Request
+from modkit.native.sampling import OVERFLOWS
 
 if TYPE_CHECKING:
     from modkit.native.library import Library
@@ -69,6 +70,7 @@ class Worker:
 
     LOADED, FAILED, STARTED = core.MK_LOADED, core.MK_FAILED, core.MK_STARTED
     TOKEN, DONE, ERROR, LOG = core.MK_TOKEN, core.MK_DONE, core.MK_ERROR, core.MK_LOG
+    LEFT = core.MK_LEFT
     STOP_STRING = core.MK_FINISH_STOP_STRING
     CODE_OVERFLOW = core.MK_CODE_OVERFLOW
     CODE_PROMPT = core.MK_CODE_PROMPT
@@ -228,6 +230,7 @@ class Worker:
         asked.sampling(options)
         asked.c.n_pin = -1 if options.pin is None else options.pin
         asked.c.keep = turns is not None or options.pin is not None
+        asked.c.overflow = OVERFLOWS.index(options.overflow or ("drop" if asked.c.keep else "refuse"))
         asked.c.add_bos, asked.c.trim_start = add_bos, trim_start
         self._push(asked)
         return vectors

@@ -260,6 +260,7 @@ class NPC(Living):
     def _finished(self, stream: Stream, turn: Turn) -> None:
         if self._speaking is not None and self._speaking[1] is turn:
             self._speaking = None
+        self._first = max(self._first, turn.first + stream.stats.dropped_turns)
         if turn.finish is not None:  # interrupted, and kept then
             return
         if stream.finish == "error" and not stream.text and not turn.deeds:
@@ -332,7 +333,7 @@ class NPC(Living):
     def _make_room(self, card: str, earlier: list[Turn], turn: Turn, room: int) -> None:
         """Let the oldest turns go when the prompt would not fit; half of it at once, so that this is rare."""
         context = int(getattr(self.engine, "context", 0) or 0)
-        if context <= 0:
+        if context <= 0 or getattr(self.engine, "drops_turns", False):  # such an engine counts exactly
             return
         new = self._estimate(turn.content or "") + room
         sizes = [self._estimate(past.content or past.words) + self._estimate(past.reply) for past in earlier]

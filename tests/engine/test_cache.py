@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modkit import Chat, Engine
-from modkit.errors import OptionError
+from modkit.errors import ContextOverflow, OptionError
 from tests.conftest import finish_all
 
 Make = Callable[..., Engine]
@@ -88,19 +88,16 @@ def test_those_who_come_together_wait_for_their_persona_and_share_it(models: Pat
     assert max(computed[1:]) < 40
 
 
-def test_slots_share_among_themselves_when_nothing_is_stored(models: Path, make_engine: Make) -> None:
+def test_slots_share_among_themselves_when_nothing_is_stored(make_engine: Make) -> None:
     """llama.cpp copies the whole sequence in the next decode; what is behind the shared beginning is cut off."""
-    shared = make_engine(models / "small.gguf", context=1024, slots=3, cache_ram=0)
-    streams = [Chat(shared, LAMP).say(words, max_tokens=12, temperature=0) for words in ("Hm?", "And you?", "Who?")]
+    questions = ("Hm?", "Is the tide high tonight?", "Who keeps the lamp?")
+    shared = make_engine(SABLE, context=512, slots=3, cache_ram=0)
+    streams = [Chat(shared, LAMP).say(words, max_tokens=16, temperature=0) for words in questions]
     finish_all(shared, streams)
-    assert all(stream.stats.cached_tokens > 100 for stream in streams[1:])
-    assert [stream.finish for stream in streams] == ["length"] * 3
-    # the copy is the original: who was copied goes on as if she had computed it all
-    original = make_engine(models / "small.gguf", context=1024, slots=1, cache_ram=0)
-    Chat(original, LAMP).say("Hm?", max_tokens=12, temperature=0).result(60)
-    again = Chat(original, LAMP).say("And you?", max_tokens=12, temperature=0)
-    assert again.result(60)
-    assert again.stats.cached_tokens == streams[1].stats.cached_tokens
+    assert all(stream.stats.cached_tokens > 60 for stream in streams[1:])
+    alone = make_engine(SABLE, context=512, cache_ram=0)
+    for words, stream in zip(questions, streams):
+        assert Chat(alone, LAMP).say(words, max_tokens=16, temperature=0).result(60) == stream.text
 
 
 @pytest.fixture
@@ -182,3 +179,61 @@ def test_a_cache_folder_that_cannot_be_made_is_refused_by_name(tiny: Path, state
     state_folder.write_text("a file")
     with pytest.raises(OptionError, match="cache_dir"):
         Engine(tiny, cache_dir=state_folder / "deeper")
+
+
+def tell(i: int) -> str:
+    return f"Tell me of night {i}, of the oil, and of who came to the harbour."
+
+
+def test_a_talk_longer_than_the_context_moves_up_and_goes_on(make_engine: Make) -> None:
+    engine = make_engine(SABLE, context=512)
+    chat = Chat(engine, LAMP)
+    told: list[int] = []
+    for i in range(30):
+        stream = chat.say(tell(i), max_tokens=24, temperature=0)
+        stream.on_dropped(lambda turns, tokens: told.append(turns))
+        stream.result(60)
+        stats = stream.stats
+        assert stats.prompt_tokens < 512
+        if i:  # what is behind the turns that left is not computed again
+            assert stats.prompt_tokens - stats.cached_tokens < 80
+    assert len(told) > 2
+    assert chat.messages[0] == {"role": "system", "content": LAMP}
+    assert [m["role"] for m in chat.messages[1:]] == ["user", "assistant"] * (len(chat.messages) // 2)
+    assert chat.messages[-2]["content"] == tell(29)
+    assert sum(told) + len(chat.messages) // 2 == 30
+
+
+def test_a_reply_goes_on_when_the_context_is_full(tiny: Path, make_engine: Make) -> None:
+    engine = make_engine(tiny, context=256)
+    chat = Chat(engine, "You are Sable.")
+    for i in range(3):
+        chat.say(f"Night {i}", max_tokens=20, temperature=1, seed=i).result(60)
+    stream = chat.say("Go on, and on.", max_tokens=900, temperature=1, seed=2)
+    stream.result(60)
+    assert (stream.finish, stream.stats.generated_tokens) == ("length", 900)
+    assert stream.stats.dropped_turns == 3
+    assert stream.stats.dropped_tokens > 500
+    again = chat.say("And now?", max_tokens=5)
+    again.result(60)
+    assert again.finish == "length"
+    bare = engine.generate("the lamp", max_tokens=900, temperature=1, seed=2)
+    bare.result(60)
+    assert bare.stats.generated_tokens < 256, "without a pin, a bare prompt ends where the context does"
+
+
+def test_what_is_too_long_is_refused_and_the_talk_is_not_poisoned(tiny: Path, make_engine: Make) -> None:
+    engine = make_engine(tiny, context=256)
+    chat = Chat(engine, "You are Sable.")
+    chat.say("Good evening.", max_tokens=5, temperature=0).result(60)
+    before = list(chat.messages)
+    stream = chat.say("and on " * 400, max_tokens=5)
+    with pytest.raises(ContextOverflow, match="shorten it"):
+        stream.result(60)
+    assert chat.messages == before
+    assert chat.say("Is it lit?", max_tokens=5, temperature=0).result(60)
+    trimmed = chat.say("and on " * 400, max_tokens=5, overflow="trim")
+    trimmed.result(60)
+    assert trimmed.stats.dropped_tokens > 100
+    with pytest.raises(OptionError, match="overflow"):
+        chat.say("x", overflow="burst")

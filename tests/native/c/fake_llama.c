@@ -27,6 +27,7 @@ typedef struct model {
 typedef struct sequence {
     int32_t *tokens;
     int32_t n;
+    int32_t gap_from, gap_to; /* taken out, and what is behind has not moved up yet */
     int32_t from; /* what was before it is forgotten (a restored state of a model with a sliding window) */
 } sequence;
 
@@ -68,6 +69,7 @@ void fake_reset(void) {
     atomic_store(&fake.most_sequences, 0);
     atomic_store(&fake.gpu_layers, 0);
     atomic_store(&fake.copied, 0);
+    atomic_store(&fake.shifted, 0);
     atomic_store(&fake.measured, 0);
     atomic_store(&fake.warm_ups, 0);
     atomic_store(&fake.saved, 0);
@@ -560,9 +562,16 @@ static bool seq_rm(void *memory, int32_t seq, int32_t from, int32_t to) {
     context *c = memory;
     sequence *s;
     CHECK(pthread_equal(c->owner, pthread_self()));
-    CHECK(seq >= 0 && seq < (int32_t) c->params.n_seq_max && to < 0);
+    CHECK(seq >= 0 && seq < (int32_t) c->params.n_seq_max);
     s = &c->sequences[seq];
+    CHECK(s->gap_to == 0);
     from = from < 0 ? 0 : from;
+    if (to >= 0) {
+        CHECK(from < to && to < s->n && !c->model->options.recurrent);
+        s->gap_from = from;
+        s->gap_to = to;
+        return true;
+    }
     if (from >= s->n) {
         return true;
     }
@@ -573,6 +582,23 @@ static bool seq_rm(void *memory, int32_t seq, int32_t from, int32_t to) {
     s->from = from == 0 ? 0 : s->from;
     s->n = from;
     return true;
+}
+
+static bool can_shift(void *memory) {
+    return !((context *) memory)->model->options.no_shift; /* the real one says so of recurrent models, too */
+}
+
+static void seq_add(void *memory, int32_t seq, int32_t p0, int32_t p1, int32_t by) {
+    context *c = memory;
+    sequence *s;
+    CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
+    s = &c->sequences[seq];
+    CHECK(can_shift(c) && s->gap_to > 0 && p0 == s->gap_to && p1 < 0 && by == s->gap_from - s->gap_to);
+    memmove(s->tokens + s->gap_from, s->tokens + s->gap_to, (size_t) (s->n - s->gap_to) * sizeof(int32_t));
+    s->n += by;
+    s->gap_from = s->gap_to = 0;
+    c->copying = true; /* it is carried out by the next decode */
+    atomic_fetch_add(&fake.shifted, 1);
 }
 
 static int32_t seq_pos_min(void *memory, int32_t seq) {
@@ -677,6 +703,7 @@ static void check_batch(context *c, const mk_batch *b) {
         CHECK(b->n_seq_id[i] == 1 && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
         CHECK(b->token[i] >= 0 && b->token[i] < c->model->options.n_vocab);
         CHECK(b->pos[i] < c->room);
+        CHECK(c->sequences[seq].gap_to == 0);
         CHECK(b->pos[i] == (first ? c->sequences[seq].n : b->pos[i - 1] + 1));
         CHECK(first || b->logits[i] || !b->logits[i - 1]); /* logits are asked for at the end, of one token or of drafted ones */
         for (int32_t k = 0; first && k < i; k++) {
@@ -1040,6 +1067,8 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_memory_clear, memory_clear),
         ENTRY(llama_memory_seq_pos_min, seq_pos_min),
         ENTRY(llama_memory_seq_cp, seq_cp),
+        ENTRY(llama_memory_seq_add, seq_add),
+        ENTRY(llama_memory_can_shift, can_shift),
         ENTRY(llama_state_seq_get_size, state_size),
         ENTRY(llama_state_seq_get_data, state_get),
         ENTRY(llama_state_seq_set_data, state_set),

@@ -38,6 +38,7 @@ typedef struct fake_options_t {
     int n_vocab;    /* 0 for a model without one */
     int long_piece; /* bytes */
     int load_us;    /* how long loading takes */
+    bool no_shift;  /* positions cannot be moved */
     bool recurrent; /* a part of a sequence cannot be dropped */
     int state_width; /* a token takes so many times four bytes in a state */
     int swa;        /* so many tokens back a restored state remembers; 0 for all */
@@ -71,7 +72,7 @@ typedef struct fake_control {
     _Atomic int decoded; /* decodes that are over and went well */
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
-    _Atomic int copied;          /* sequences, ever */
+    _Atomic int copied, shifted; /* sequences, ever */
     _Atomic int gpu_layers; /* of the last load that was meant, -1 when it was given no device */
     _Atomic int measured;   /* loads that were not meant: no_alloc */
     _Atomic int warm_ups, pools; /* begun ever; alive */

@@ -297,9 +297,9 @@ static void of_engine(host *h, record *r, uint64_t kind, uint64_t fields) {
 static void of_stream(host *h, record *r, heard *s, uint64_t kind, uint64_t fields) {
     size_t n = 0;
     const char *text;
-    uint64_t a = get_uint(r), b = kind == MK_STARTED || kind == MK_DONE ? get_uint(r) : 0;
+    uint64_t a = get_uint(r), b = kind == MK_STARTED || kind == MK_DONE || kind == MK_LEFT ? get_uint(r) : 0;
     double first = kind == MK_DONE ? get_double(r) : 0, rest = kind == MK_DONE ? get_double(r) : 0;
-    text = kind == MK_STARTED ? "" : get_text(r, &n);
+    text = kind == MK_STARTED || kind == MK_LEFT ? "" : get_text(r, &n);
     if (r->cut) {
         return;
     }
@@ -310,6 +310,11 @@ static void of_stream(host *h, record *r, heard *s, uint64_t kind, uint64_t fiel
         s->started = 1;
         s->prompt = (int) a;
         s->cached = (int) b;
+        break;
+    case MK_LEFT:
+        CHECK(fields == 4 && s->started == 1 && b > 0);
+        s->left_turns += (int) a;
+        s->left_tokens += (int) b;
         break;
     case MK_TOKEN:
         CHECK(fields == 4 && s->started == 1);
@@ -439,6 +444,7 @@ ask *ask_new(void) {
     a.max_tokens = 10000;
     a.trim_start = a.add_bos = a.keep = false;
     a.pin = -1;
+    a.overflow = MK_REFUSE;
     a.temperature = a.min_p = 0;
     a.top_p = a.repeat_penalty = 1;
     a.top_k = 0;
@@ -511,6 +517,7 @@ int host_try(host *h, const ask *a) {
     }
     request.add_bos = a->add_bos;
     request.n_pin = a->pin;
+    request.overflow = a->overflow;
     request.keep = a->keep;
     request.temperature = a->temperature;
     request.top_k = a->top_k;

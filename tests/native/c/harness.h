@@ -15,6 +15,7 @@ enum { AGES = 60 };
 /* What was heard of one request. */
 typedef struct heard {
     int started, ended; /* how often; ended counts MK_DONE and MK_ERROR */
+    int left_turns, left_tokens;
     int prompt, cached, tokens, finish, generated, code;
     char *text;
     size_t size;
@@ -47,6 +48,7 @@ typedef struct ask {
     const char *stops[4];
     int n_stops, max_tokens, priority;
     bool trim_start, add_bos, keep;
+    int overflow;
     int pin; /* tokens; -1: up to the first turn */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;

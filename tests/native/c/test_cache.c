@@ -441,6 +441,136 @@ static void a_request_that_waits_for_the_disk_can_be_cancelled(void) {
     }
 }
 
+/* ---- long talk ---- */
+
+static void talk_on(talk *t, const char *reply, int overflow, int *left) {
+    ask *a = ask_new();
+    ask_tokens(a, t->tokens, t->n);
+    ask_reply(a, reply);
+    a->keep = true;
+    a->pin = t->pin;
+    a->overflow = overflow;
+    uint64_t id = host_submit(&h, a);
+    end_turn(t, id, reply);
+    *left = host_heard(&h, id)->left_tokens;
+}
+
+/* What is behind the pinned tokens leaves by the half; the others stay computed where positions can move. */
+static void a_prompt_longer_than_the_context_loses_its_oldest_tokens(void) {
+    for (int kind = 0; kind < 3; kind++) {
+        mk_config config = usual_config();
+        int left = 0, times = 0;
+        config.slots = 1;
+        fake_options.no_shift = kind == 1;
+        fake_options.recurrent = kind == 2;
+        host_open_ready(&h, &config);
+        begin(&talks[0], 7, 100, 0);
+        for (int round = 0; round < 25; round++) {
+            talk_on(&talks[0], "It is lit, and it stays lit.", MK_DROP, &left);
+            CHECK(host_heard(&h, (uint64_t) round + 1)->prompt < 512);
+            CHECK(round == 0 || talks[0].cached >= 100);
+            times += left > 0;
+        }
+        CHECK(times > 5 && talks[0].n > 1000);
+        host_close(&h);
+        fake_reset();
+    }
+}
+
+/* In mid-sentence: the reply goes on to its end, and the words of the persona are still there. */
+static void a_reply_goes_on_when_the_context_is_full(void) {
+    for (int kind = 0; kind < 3; kind++) {
+        mk_config config = usual_config();
+        ask *a = ask_new();
+        uint64_t id;
+        config.slots = 2;
+        fake_options.no_shift = kind == 1;
+        fake_options.recurrent = kind == 2;
+        host_open_ready(&h, &config);
+        ask_text(a, "The persona that stays, whatever comes, and is long enough to be worth it. ");
+        a->pin = a->n;
+        a->keep = true;
+        ask_filler(a, 250, 1);
+        ask_tokens(a, (int32_t[]){FAKE_ECHO}, 1); /* with 326 tokens of prompt the context is full at 186 of the reply */
+        a->max_tokens = 2000;
+        a->overflow = MK_DROP;
+        id = host_submit(&h, a);
+        host_until_ended(&h, id);
+        /* a part of the script has left, which the fake's model takes for its end */
+        CHECK(host_heard(&h, id)->finish == MK_FINISH_STOP && host_heard(&h, id)->tokens == 186);
+        CHECK(host_heard(&h, id)->left_tokens == (512 - a->pin) / 2 && (atomic_load(&fake.shifted) > 0) == (kind == 0));
+        host_close(&h);
+        fake_reset();
+    }
+}
+
+static mk_segment turn_of(const char *text, bool turn) {
+    return (mk_segment){text, (int32_t) strlen(text), MK_TEXT, turn};
+}
+
+/* Whole turns leave, and the one that is asked stays whole. */
+static void the_oldest_turns_leave_and_the_last_one_is_answered(void) {
+    static char words[8][121];
+    for (int kind = 0; kind < 3; kind++) {
+        mk_config config = usual_config();
+        uint64_t id;
+        ask *a = ask_new();
+        fake_options.no_shift = kind == 1;
+        fake_options.recurrent = kind == 2;
+        config.slots = 1;
+        host_open_ready(&h, &config);
+        ask_segment(a, MK_TEXT, "You keep the lamp of a harbour town, and you answer in a few words. ");
+        for (int i = 0; i < 6; i++) {
+            memset(words[i], 'a' + i, 120);
+            ask_segment(a, MK_TEXT, words[i]);
+            a->segments[a->n_segments - 1] = turn_of(words[i], true);
+        }
+        ask_segment(a, MK_TEMPLATE, "<|echo|>");
+        a->keep = true;
+        a->overflow = MK_DROP;
+        a->max_tokens = 30;
+        id = host_submit(&h, a);
+        expect_text(&h, id, MK_FINISH_LENGTH, "You keep the lamp of a harbour");
+        CHECK(host_heard(&h, id)->left_turns == 4 && host_heard(&h, id)->left_tokens == 480);
+        CHECK(host_heard(&h, id)->prompt == 69 + 240);
+        a->overflow = MK_REFUSE;
+        id = host_submit(&h, a);
+        host_until_ended(&h, id);
+        CHECK(host_heard(&h, id)->code == MK_CODE_OVERFLOW);
+        host_close(&h);
+        fake_reset();
+    }
+}
+
+static void a_last_turn_that_is_too_long_is_refused_or_trimmed(void) {
+    static char words[701];
+    mk_config config = usual_config();
+    uint64_t id;
+    host_open_ready(&h, &config);
+    memset(words, 'w', 700);
+    for (int overflow = MK_REFUSE; overflow <= MK_TRIM; overflow++) {
+        ask *a = ask_new();
+        ask_segment(a, MK_TEXT, "You keep the lamp. ");
+        ask_segment(a, MK_TEXT, "x");
+        a->segments[1] = turn_of(words, true);
+        ask_segment(a, MK_TEMPLATE, "<|echo|>");
+        a->overflow = overflow;
+        a->max_tokens = 18;
+        id = host_submit(&h, a);
+        host_until_ended(&h, id);
+        if (overflow == MK_TRIM) {
+            expect_text(&h, id, MK_FINISH_LENGTH, "You keep the lamp.");
+            CHECK(host_heard(&h, id)->prompt == 512 - 18 && host_heard(&h, id)->left_turns == 0);
+        } else {
+            CHECK(host_heard(&h, id)->code == MK_CODE_OVERFLOW);
+        }
+    }
+    /* and nothing is poisoned */
+    begin(&talks[0], 7, 40, 0);
+    turn(&talks[0], "No.");
+    host_close(&h);
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(sixty_four_speakers_in_four_slots_prefill_only_what_is_new);
@@ -460,5 +590,9 @@ int main(int argc, char **argv) {
     RUN(a_damaged_or_foreign_file_is_never_trusted);
     RUN(a_folder_that_cannot_be_written_costs_nothing_else);
     RUN(a_request_that_waits_for_the_disk_can_be_cancelled);
+    RUN(a_prompt_longer_than_the_context_loses_its_oldest_tokens);
+    RUN(a_reply_goes_on_when_the_context_is_full);
+    RUN(the_oldest_turns_leave_and_the_last_one_is_answered);
+    RUN(a_last_turn_that_is_too_long_is_refused_or_trimmed);
     return 0;
 }

@@ -36,7 +36,8 @@ static void submit(int which) {
     ask_filler(a, x->too_long ? 256 : (int) random_below(&seed, 80), (int) random_below(&seed, 3));
     ask_reply(a, x->reply);
     a->keep = random_below(&seed, 2) == 0;
-    a->pin = random_below(&seed, 2) == 0 ? (int) random_below(&seed, 70) : -1;
+    a->pin = random_below(&seed, 2) == 0 ? (int) random_below(&seed, 20) : -1;
+    a->overflow = !x->too_long && random_below(&seed, 2) == 0 ? MK_DROP : MK_REFUSE; /* the script stays */
     refused += host_try(h, a) != 0;
 }
 
@@ -88,7 +89,7 @@ static void every_request_ends_once(void) {
     int ends[4] = {0};
     config.slots = SLOTS;
     config.cache_bytes = 20000; /* some sequences: states come and go */
-    config.context = 256;
+    config.context = 200;
     config.ring_bytes = 1 << 15; /* small enough to be full now and then */
     config.queue_length = 32;
     config.slice_seconds = config.slice_seconds_alone = 0.0005;
