@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modkit import Chat, Engine
+from modkit import Chat, Engine, Stream
 from modkit.errors import ContextOverflow, OptionError
 from tests.conftest import finish_all
 
@@ -40,14 +40,33 @@ def test_more_characters_than_slots_prefill_only_what_is_new(models: Path, make_
             assert computed <= new + 1  # the last token said was sampled and never decoded
 
 
-def test_who_comes_back_says_what_was_said_without_leaving(make_engine: Make) -> None:
-    texts = []
+def views(stream: Stream) -> dict[int, float]:
+    """What the model thinks of the first token: log-probabilities of the likeliest."""
+    first = stream.logprobs[0]
+    return {other.token: other.logprob for other in first.top}
+
+
+def agree(one: dict[int, float], other: dict[int, float]) -> bool:
+    """To the bit they never do: a slice of another size rounds otherwise."""
+    shared = one.keys() & other.keys()
+    return len(shared) >= 6 and all(abs(one[token] - other[token]) < 0.1 for token in shared)
+
+
+def test_who_comes_back_thinks_what_she_would_have_thought_without_leaving(make_engine: Make) -> None:
+    talks = [[{"role": "system", "content": f"You are keeper {i}. " + LAMP}] for i in range(4)]
+    said = [{"role": "assistant", "content": "The lamp is lit."}, {"role": "user", "content": "And the tide?"}]
+    seen = []
     for others in (0, 3):
         engine = make_engine(SABLE, context=1024)
-        chats = [Chat(engine, f"You are keeper {i}. " + LAMP) for i in range(1 + others)]
-        talk(engine, chats, 4)
-        texts.append([m["content"] for m in chats[0].messages])
-    assert texts[0] == texts[1]
+        for talk in talks[: 1 + others]:
+            engine.chat([*talk, {"role": "user", "content": "Good evening."}], max_tokens=2).result(60)
+        back = engine.chat(
+            [*talks[0], {"role": "user", "content": "Good evening."}, *said], max_tokens=1, temperature=0, logprobs=10
+        )
+        back.result(60)
+        assert back.stats.cached_tokens > 80
+        seen.append(views(back))
+    assert agree(*seen)
 
 
 def test_a_persona_that_many_share_is_computed_once(models: Path, make_engine: Make) -> None:
@@ -92,12 +111,15 @@ def test_slots_share_among_themselves_when_nothing_is_stored(make_engine: Make) 
     """llama.cpp copies the whole sequence in the next decode; what is behind the shared beginning is cut off."""
     questions = ("Hm?", "Is the tide high tonight?", "Who keeps the lamp?")
     shared = make_engine(SABLE, context=512, slots=3, cache_ram=0)
-    streams = [Chat(shared, LAMP).say(words, max_tokens=16, temperature=0) for words in questions]
+    options = {"max_tokens": 1, "temperature": 0, "logprobs": 10}
+    streams = [Chat(shared, LAMP).say(words, **options) for words in questions]
     finish_all(shared, streams)
     assert all(stream.stats.cached_tokens > 60 for stream in streams[1:])
     alone = make_engine(SABLE, context=512, cache_ram=0)
     for words, stream in zip(questions, streams):
-        assert Chat(alone, LAMP).say(words, max_tokens=16, temperature=0).result(60) == stream.text
+        fresh = Chat(alone, LAMP).say(words, **options)
+        fresh.result(60)
+        assert agree(views(fresh), views(stream))
 
 
 @pytest.fixture
@@ -107,21 +129,21 @@ def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "states"
 
 
-def first_turn(engine: Engine) -> tuple[str, int]:
-    stream = Chat(engine, LAMP).say("Who are you?", max_tokens=8, temperature=0)
-    text = stream.result(60)
+def first_turn(engine: Engine) -> tuple[Stream, int]:
+    stream = Chat(engine, LAMP).say("Who are you?", max_tokens=1, temperature=0, logprobs=10)
+    stream.result(60)
     engine.close()
-    return text, stream.stats.cached_tokens
+    return stream, stream.stats.cached_tokens
 
 
 def test_a_persona_is_read_back_in_the_next_run(make_engine: Make, state_folder: Path) -> None:
     def made() -> Engine:
         return make_engine(SABLE, context=1024, cache_dir=state_folder)
 
-    said, cached = first_turn(made())
+    first, cached = first_turn(made())
     assert cached == 0
-    said_again, cached = first_turn(made())
-    assert said_again == said
+    again, cached = first_turn(made())
+    assert agree(views(again), views(first))
     assert cached > 60
     assert len(list(state_folder.iterdir())) == 1
 
