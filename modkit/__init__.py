@@ -22,10 +22,22 @@ from modkit.errors import ModkitError
 if TYPE_CHECKING:
     from modkit.engine import Chat, Engine, Sampler, Stream
     from modkit.host import Host
-    from modkit.ipc import IsolatedEngine
+    from modkit.ipc import IsolatedEngine, RemoteEngine
     from modkit.persona import NPC, Persona
 
-__all__ = ["NPC", "Chat", "Engine", "Host", "IsolatedEngine", "ModkitError", "Persona", "Sampler", "Stream", "errors"]
+__all__ = [
+    "NPC",
+    "Chat",
+    "Engine",
+    "Host",
+    "IsolatedEngine",
+    "ModkitError",
+    "Persona",
+    "RemoteEngine",
+    "Sampler",
+    "Stream",
+    "errors",
+]
 __version__ = "0.1.0"
 
 # Silent by default: a host that wants to hear adds a handler to "modkit" or to the root logger.
@@ -38,6 +50,7 @@ _HOMES = {
     "Stream": "modkit.engine",
     "Host": "modkit.host",
     "IsolatedEngine": "modkit.ipc",
+    "RemoteEngine": "modkit.ipc",
     "NPC": "modkit.persona",
     "Persona": "modkit.persona",
 }

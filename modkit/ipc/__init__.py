@@ -4,5 +4,6 @@ The protocol is written down in docs/protocol.md.
 """
 
 from modkit.ipc.isolated import IsolatedEngine
+from modkit.ipc.remote import RemoteEngine
 
-__all__ = ["IsolatedEngine"]
+__all__ = ["IsolatedEngine", "RemoteEngine"]
