@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modkit.engine.helper import Helper
-from modkit.engine.protocol import Message
+from modkit.engine.protocol import Message, check_pace
 from modkit.engine.stream import Answer, Pending, Stream
 from modkit.engine.template import check_messages
 from modkit.engine.vectors import check_texts
@@ -143,6 +143,22 @@ class RemoteEngine:
         self._start(answer.id, "/rerank", lambda: {"query": asked, "documents": checked})
         return answer
 
+    def ask(
+        self,
+        question: str | Sequence[Message] | Callable[[], Sequence[Message]],
+        choices: Sequence[str],
+        **options: Any,
+    ) -> Answer[dict[str, float]]:
+        """Not to be had: the protocol shows no probabilities of whole answers. Raises EngineError."""
+        raise EngineError("a server of the OpenAI protocol does not weigh answers: ask() needs an engine of one's own")
+
+    def pace(self, tokens_per_second: float | None = None) -> None:
+        """Checked, and of no effect: a server speaks as fast as it likes."""
+        check_pace(tokens_per_second)
+
+    def late(self, ms: float) -> None:
+        """Of no effect: the server computes elsewhere."""
+
     def background(self, function: Callable[[], None]) -> None:
         """Runs function on the helper thread, off the frame, in order with chat()'s functions."""
         self._helper.run(function)
@@ -155,8 +171,10 @@ class RemoteEngine:
             if name in _NAMES:
                 if value != default or name in ("max_tokens", "temperature"):
                     made[_NAMES[name]] = list(value) if isinstance(value, (list, tuple)) else value
-            elif name == "grammar" and value is not None:
-                made["grammar"] = value if isinstance(value, str) else value.gbnf
+            elif name == "grammar":
+                grammar = chosen.plain_grammar()
+                if grammar is not None:
+                    made["grammar"] = grammar["gbnf"]  # llama-server's name for it
             elif value != default and name not in _LOCAL:
                 raise OptionError(f"{name}= is not part of the OpenAI protocol: leave it out with a RemoteEngine")
         return made

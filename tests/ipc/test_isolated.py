@@ -301,3 +301,20 @@ def test_choices_are_weighed_and_grammars_hold_in_the_child_too(isolated: Callab
     held = engine.generate("the lamp", grammar='root ::= "yes" | "no"', temperature=2, logprobs=2)
     assert held.result(60) in ("yes", "no")
     assert len(held.logprobs) == len(held.tokens) and len(held.logprobs[0].top) == 2
+
+
+def test_choices_grammars_and_log_probabilities_cross(tiny: Path, isolated: Callable[..., IsolatedEngine]) -> None:
+    found = []
+    for engine in (Engine(tiny, context=512), isolated(context=512)):
+        weights = engine.ask("Is the lamp lit?", [" yes", " no", " perhaps"]).result(60)
+        stream = engine.generate("the", grammar='root ::= "lamp" | "tide"', logprobs=2, temperature=0)
+        stream.result(60)
+        found.append((weights, stream.text, len(stream.logprobs)))
+        engine.pace(200)
+        engine.late(5)
+        with pytest.raises(errors.GrammarError):
+            engine.generate("the", grammar="root ::= (").result(60)
+        engine.close()
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    assert found[0][1:] == found[1][1:]
+    assert found[1][1] in ("lamp", "tide")

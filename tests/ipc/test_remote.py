@@ -65,6 +65,8 @@ def test_a_real_server_speaks_and_is_cancelled(address: str) -> None:
         assert (stream.finish, stream.error) == ("length", None)
         assert stream.stats.prompt_tokens > 5
         assert stream.stats.generated_tokens == 12
+        while engine.loading:
+            engine.tick()
         assert engine.ready
         assert "small" in engine.name
         assert engine.context == 512
@@ -187,8 +189,12 @@ def test_a_busy_server_is_asked_again_and_the_key_goes_along(
         lambda h: h.events(words("The lamp"), ": a comment", words(" is lit.", "stop"), "[DONE]"),
     )
     with RemoteEngine(url + "/v1/", api_key="secret", extra={"user": "game"}) as engine:
+        while engine.loading:
+            engine.tick()
         stream = engine.chat([{"role": "user", "content": "?"}], seed=5, stop=["x"])
         assert stream.result(30) == "The lamp is lit."
+        while engine.loading:
+            engine.tick()
         assert engine.context == 1234
     assert len(asked) == 3
     assert asked[2]["key"] == "Bearer secret"
