@@ -11,22 +11,21 @@ import contextlib
 import logging
 import time as _time
 import warnings
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from threading import get_ident
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from modkit.engine.helper import Helper
 from modkit.errors import ModError, ModkitError, OptionError, WrongThread
 from modkit.host.cast import Cast
-from modkit.host.events import Event, Handler, HandlerIndex, check_event_name
+from modkit.host.dispatch import Dispatch
+from modkit.host.events import Event
 from modkit.host.garbage import Garbage
-from modkit.host.guard import FAILED, Guard
+from modkit.host.guard import Guard
 from modkit.host.lateness import Lateness
 from modkit.host.mod import Mod, emittable
-from modkit.host.policy import EVERY, Policy
+from modkit.host.policy import Policy
 from modkit.host.report import RUNNING, SUSPENDED, THROTTLED, ModReport
 from modkit.host.roster import Roster, report_of
 from modkit.host.saves import Saves
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Host"]
 
 _log = logging.getLogger("modkit.host")
-_MAX_EMITS = 1000
-
 
 class Host:
     """The mods of a folder, and the game's side of them.
@@ -96,14 +93,8 @@ class Host:
         self._policy = Policy(failures, None if slow_ms is None else slow_ms / 1000)
         self._guard = Guard(self.clock, self._policy)
         self._scheduler = Scheduler(self._guard)
-        self._index = HandlerIndex()
+        self._dispatch = Dispatch(self._guard, self._scheduler)
         self._roster = Roster(self, settings, None if grants is None else frozenset(grants))
-        self._inbox: list[Event] = []
-        self._outbox: list[Event] = []
-        self._due: deque[Event] = deque()
-        self._current: tuple[Event, Iterator[Handler]] | None = None
-        self._emitted: dict[str, int] = {}
-        self._subscribers: dict[str, list[Callable[[Event], None]]] = {}
         self._ticking = False
         self._engine_failure: str | None = None
         self._garbage = Garbage()
@@ -162,15 +153,15 @@ class Host:
             self._tell_late(self._lateness.begin(now))
             self._run_safely(self._tick_engine)
             self._begin(dt)
-            events = list(self._due) if self._workers else []
-            self._run_safely(self._run_events)
+            events = self._dispatch.due if self._workers else []
+            self._run_safely(self._dispatch.run)
             if self._workers:
                 self._workers.send(events, dt)
             self._scheduler.gather()
             self._run_safely(self._scheduler.run, self._left(end))
         finally:
             self._ticking = False
-        self._hand_out()
+        self._dispatch.hand_out()
         if end is not None:
             self._garbage.idle(end - self.clock())
 
@@ -178,7 +169,7 @@ class Host:
         """Tell the mods that something happened; they hear of it in the next tick, in the order of the
         emits."""
         self._check_thread()
-        self._inbox.append(Event(emittable(name), fields))
+        self._dispatch.inbox.append(Event(emittable(name), fields))
 
     def subscribe(self, name: str, fn: Callable[[Event], None]) -> Callable[[], None]:
         """Call `fn(event)` at the end of the tick in which a mod emitted `name` ("*": whatever any mod
@@ -187,14 +178,7 @@ class Host:
         Returns a function that ends the subscription.
         """
         self._check_thread()
-        listeners = self._subscribers.setdefault(check_event_name(name), [])
-        listeners.append(fn)
-
-        def unsubscribe() -> None:
-            if fn in listeners:
-                listeners.remove(fn)
-
-        return unsubscribe
+        return self._dispatch.subscribe(name, fn)
 
     # ---- the mods ----
 
@@ -275,7 +259,8 @@ class Host:
         self._check_thread()
         mod, before = self._roster.set(ident, name, value)
         if before != mod.settings[name]:
-            self._inbox.append(Event("setting", {"mod": ident, "key": name, "value": value, "before": before}))
+            fields = {"mod": ident, "key": name, "value": value, "before": before}
+            self._dispatch.inbox.append(Event("setting", fields))
 
     # ---- the save ----
 
@@ -334,9 +319,7 @@ class Host:
             self._roster.unload(mod.id, "close")
         if self._workers is not None:
             self._workers.close()
-        self._inbox.clear()
-        self._outbox.clear()
-        self._due.clear()
+        self._dispatch.clear()
         self._cast.close()
         self._helper.close()
         self._saves.close()
@@ -364,29 +347,16 @@ class Host:
 
     # ---- inside ----
 
-    def _emit(self, event: Event, mod: Mod) -> None:
-        count = self._emitted.get(mod.id, 0)
-        if count >= _MAX_EMITS:
-            raise ModError(
-                f"Mod {mod.id!r} emitted {_MAX_EMITS} events in one frame; spread them over frames."
-            )
-        self._emitted[mod.id] = count + 1
-        self._inbox.append(event)
-        self._outbox.append(event)
-
     def _begin(self, dt: float) -> None:
         self._scheduler.begin(dt)
         self._policy.begin(self.frame)
         self._saves.begin(self.time)
-        self._emitted.clear()
+        self._dispatch.count_afresh()
         if self._workers:
             self._workers.receive()
         self._run_safely(self._roster.exchange)
         self._run_safely(self._make_ready)
-        if self._index.snapshot("tick"):
-            self._due.append(Event("tick", {"dt": dt}))
-        self._due.extend(self._inbox)
-        self._inbox.clear()
+        self._dispatch.begin(dt)
 
     def _tell_late(self, ms: float) -> None:
         tell = getattr(self.engine, "late", None) if ms else None
@@ -407,41 +377,7 @@ class Host:
         while self._roster.unready:
             self._roster.unready.sort(key=lambda mod: mod.rank)
             mod = self._roster.unready.pop(0)
-            for handler in self._index.snapshot("ready"):
-                if handler.mod is mod and handler.active and mod.account.runs:
-                    self._call(handler, Event("ready", {}))
-
-    def _run_events(self) -> None:
-        """Deliver what is due. Can be left in the middle and entered again: nothing is delivered twice."""
-        while True:
-            if self._current is None:
-                if not self._due:
-                    return
-                event = self._due.popleft()
-                self._current = event, iter(self._index.snapshot(event.name))
-            event, handlers = self._current
-            frame = self.frame
-            only = event.get("mod") if event.name == "setting" else None
-            skips = frame % EVERY if event.name == "tick" else 0
-            for handler in handlers:
-                account = handler.mod.account
-                if not handler.active or not account.runs or (handler.streak and frame < handler.rests_until):
-                    continue
-                if (skips and account.throttled) or (only is not None and handler.mod.id != only):
-                    continue
-                self._call(handler, event)
-            self._current = None
-            self._scheduler.wake_waiters(event)
-
-    def _call(self, handler: Handler, event: Event) -> None:
-        mod = handler.mod
-        result = self._guard.call(mod, handler, handler.fn, mod, event)
-        if result is None:
-            handler.streak = 0
-        elif type(result) is CoroutineType or isinstance(result, Coroutine):
-            self._scheduler.spawn(mod, handler, result)
-        elif result is not FAILED:
-            handler.streak = 0
+            self._dispatch.tell(mod, Event("ready", {}))
 
     def _run_safely(self, work: Callable[..., None], *args: Any) -> None:
         """Do a part of the frame; when the watchdog's exception comes up outside of its call, go on with it."""
@@ -474,12 +410,6 @@ class Host:
             return _always
         clock = self.clock
         return lambda: clock() < end
-
-    def _hand_out(self) -> None:
-        while self._outbox:  # one by one: when the game's function raises, the rest waits for the next tick
-            event = self._outbox.pop(0)
-            for fn in [*self._subscribers.get(event.name, ()), *self._subscribers.get("*", ())]:
-                fn(event)
 
     def _check_thread(self) -> None:
         if get_ident() != self._thread:

@@ -4,6 +4,7 @@ unloaded."""
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from modkit.host.storage import Storage
 
 __all__ = ["Mod", "ModNPC"]
+
+_ON = ("on_done", "on_gesture", "on_mood", "on_sentence")  # what can be hung on a stream
 
 
 class ModNPC:
@@ -55,6 +58,28 @@ class ModNPC:
         return getattr(self._npc, name)
 
 
+class Hung:
+    """A function of a mod that somebody else calls, such as a stream. Lives as long as who calls it; holds
+    nothing of the mod once the mod is gone."""
+
+    __slots__ = ("__weakref__", "_call")
+
+    def __init__(self, mod: Mod, origin: Origin, fn: Callable[..., object]) -> None:
+        self._call: tuple[Mod, Origin, Callable[..., object]] | None = (mod, origin, fn)
+
+    def __call__(self, *args: Any) -> None:
+        if self._call is None or not self._call[0].account.runs:
+            return
+        mod, origin, fn = self._call
+        result = mod._host._guard.call(mod, origin, fn, *args)
+        if isinstance(result, Coroutine):
+            mod._host._scheduler.spawn(mod, origin, result)
+
+    def drop(self) -> None:
+        """Never call it again."""
+        self._call = None
+
+
 class Mod:
     """A loaded mod: the first argument of each of its handlers.
 
@@ -78,6 +103,7 @@ class Mod:
         self._timers: dict[Timer, None] = {}
         self._tasks: dict[Task, None] = {}
         self._streams: dict[Any, None] = {}
+        self._hung: weakref.WeakSet[Hung] = weakref.WeakSet()
         self._open: dict[IO[Any], None] = {}
         self._origins: dict[str, Origin] = {}
         self._hooks: dict[str, Callable[..., Any]] = {}
@@ -162,14 +188,14 @@ class Mod:
     def emit(self, name: str, /, **fields: Any) -> None:
         """Tell the game (this frame) and the mods that handle it (next frame) that something happened."""
         self._check()
-        self._host._emit(Event(emittable(name), fields, self.id), self)
+        self._host._dispatch.emit(Event(emittable(name), fields, self.id), self)
 
     def on(self, event: str, fn: Callable[..., object]) -> Handler:
         """Call `fn(mod, event)` for each event of that name, from the next dispatch on; `.remove()` ends
         it."""
         self._check()
         _check_takes(fn, 2, f"A handler of {event!r}", "(mod, event)")
-        handler = self._host._index.add(self, check_event_name(event), fn)
+        handler = self._host._dispatch.index.add(self, check_event_name(event), fn)
         self._handlers[handler] = None
         return handler
 
@@ -236,29 +262,28 @@ class Mod:
 
     def _own(self, stream: Any) -> Any:
         """Make a stream the mod's: cancelled with it, and what the mod hangs on it called as the mod's code is."""
-        streams = self._streams
-        streams[stream] = None
-        stream.on_done(lambda done: streams.pop(done, None))
-        for name in ("on_done", "on_mood", "on_gesture", "on_sentence"):
+        self._streams[stream] = None
+        stream.on_done(self._disown)
+        for name in _ON:
             register = getattr(stream, name, None)
-            if register is not None:
+            if register is not None and not stream.done:
                 setattr(stream, name, self._registering(name, register))
         return stream
+
+    def _disown(self, stream: Any) -> None:
+        """The stream is over, or the mod is: neither holds on to the other."""
+        self._streams.pop(stream, None)
+        for name in _ON:
+            vars(stream).pop(name, None)
 
     def _registering(self, name: str, register: Callable[..., Any]) -> Callable[[Callable[..., object]], None]:
         return lambda fn: register(self._guarded(name, fn))
 
-    def _guarded(self, name: str, fn: Callable[..., object]) -> Callable[..., None]:
+    def _guarded(self, name: str, fn: Callable[..., object]) -> Hung:
         """`fn` for somebody else to call: it raises nothing, and is silent once the mod is gone."""
-        origin = self._origin(f"{getattr(fn, '__qualname__', repr(fn))}() for {name}")
-
-        def call(*args: Any) -> None:
-            if self.account.runs:
-                result = self._host._guard.call(self, origin, fn, *args)
-                if isinstance(result, Coroutine):
-                    self._host._scheduler.spawn(self, origin, result)
-
-        return call
+        hung = Hung(self, self._origin(f"{getattr(fn, '__qualname__', repr(fn))}() for {name}"), fn)
+        self._hung.add(hung)
+        return hung
 
     def _forgive(self) -> None:
         """Forget all failures in a row, and all that was owed."""
@@ -277,6 +302,9 @@ class Mod:
             self._host._scheduler.close(task)
         for stream in list(self._streams):
             stream.cancel()
+            self._disown(stream)
+        for hung in list(self._hung):
+            hung.drop()
         for file in self._open:
             file.close()
         for actions, name in self._deeds:

@@ -215,7 +215,7 @@ class Roster:
         order, _ = resolve(self._manifests())
         for rank, ident in enumerate([*order, *sorted(set(self.mods) - set(order))]):
             self.mods[ident].rank = rank
-        self._host._index.reorder()
+        self._host._dispatch.index.reorder()
 
     def _refuse(self, ident: str, source: Path, version: str, error: ModError) -> None:
         taken = {*self.mods, *self.gone}
@@ -265,10 +265,7 @@ class Roster:
         if worker is not None:
             worker.leave(reason)  # its process ends by itself, or at its limit
             return
-        event = Event("unload", {"reason": reason})
-        for handler in self._host._index.snapshot("unload"):
-            if handler.mod is mod and handler.active and mod.account.runs:
-                self._host._call(handler, event)
+        self._host._dispatch.tell(mod, Event("unload", {"reason": reason}))
 
     def _drop(self, mod: Mod, script: Script | Worker, folder: Folder | None) -> None:
         mod._drop_all()

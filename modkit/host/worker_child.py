@@ -195,7 +195,7 @@ class _Child:
         elif name == "unload":
             self._emitted.clear()
             self._host.unload(self._ident, params["reason"])
-            self._host._hand_out()
+            self._host._dispatch.hand_out()
             self._parent.tell("emitted", {"events": self._emitted[:MAX_EMITS]})
             self._parent.tell("bye", {})
             self._drain()
@@ -224,7 +224,7 @@ class _Child:
         self._parent.tell("loaded", {})
 
     def _frame(self, host: Host, params: dict[str, Any]) -> None:
-        host._inbox.extend(Event(name, fields, source) for name, fields, source in params["events"])
+        host._dispatch.inbox.extend(Event(name, fields, source) for name, fields, source in params["events"])
         self._emitted.clear()
         host.tick(params["dt"])
         self._parent.tell("emitted", {"events": self._emitted[:MAX_EMITS]})

@@ -217,7 +217,7 @@ class Worker:
             self._count(params)
         elif name == "emitted":
             for event, fields in _list(params["events"])[:MAX_EMITS]:
-                self._host._emit(Event(emittable(event), _fields(fields), mod.id), mod)
+                self._host._dispatch.emit(Event(emittable(event), _fields(fields), mod.id), mod)
         elif name == "say":
             self._say(params)
         elif name == "cancel":
