@@ -159,6 +159,55 @@ def make_model(
     return Path(path)
 
 
+def make_recurrent(path: str | Path, *, width: int = 64, layers: int = 2, seed: int = 3) -> Path:
+    """A Mamba: no attention, a state instead of a KV cache, and zeros where others have heads."""
+    random = np.random.default_rng(seed)
+    inner, state, rank, kernel = 2 * width, 8, 8, 4
+    w = gguf.GGUFWriter(str(path), "mamba")
+    w.add_name("recurrent test model")
+    w.add_context_length(4096)
+    w.add_embedding_length(width)
+    w.add_feed_forward_length(0)
+    w.add_head_count(0)
+    w.add_block_count(layers)
+    w.add_ssm_conv_kernel(kernel)
+    w.add_ssm_inner_size(inner)
+    w.add_ssm_state_size(state)
+    w.add_ssm_time_step_rank(rank)
+    w.add_layer_norm_rms_eps(1e-5)
+    tokens, types, merges = bpe_vocabulary(0)
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("gpt-2")
+    w.add_token_merges(merges)
+    w.add_add_bos_token(False)
+    w.add_token_list(tokens)
+    w.add_token_types(types)
+    w.add_eos_token_id(tokens.index("<|im_end|>"))
+    w.add_chat_template(CHATML)
+
+    def add(name: str, *shape: int) -> None:
+        w.add_tensor(name, (random.standard_normal(shape, dtype=np.float32) / np.sqrt(shape[-1])).astype(np.float32))
+
+    add("token_embd.weight", len(tokens), width)
+    w.add_tensor("output_norm.weight", np.ones(width, dtype=np.float32))
+    for i in range(layers):
+        w.add_tensor(f"blk.{i}.attn_norm.weight", np.ones(width, dtype=np.float32))
+        add(f"blk.{i}.ssm_in.weight", 2 * inner, width)
+        add(f"blk.{i}.ssm_conv1d.weight", inner, kernel)
+        add(f"blk.{i}.ssm_conv1d.bias", inner)
+        add(f"blk.{i}.ssm_x.weight", rank + 2 * state, inner)
+        add(f"blk.{i}.ssm_dt.weight", inner, rank)
+        add(f"blk.{i}.ssm_dt.bias", inner)
+        w.add_tensor(f"blk.{i}.ssm_a", -np.ones((inner, state), dtype=np.float32))
+        w.add_tensor(f"blk.{i}.ssm_d", np.ones(inner, dtype=np.float32))
+        add(f"blk.{i}.ssm_out.weight", width, inner)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return Path(path)
+
+
 def _output(
     random: np.random.Generator, rows: int, columns: int, silent: list[int], quantised: gguf.GGMLQuantizationType
 ) -> np.ndarray:

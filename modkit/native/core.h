@@ -196,6 +196,8 @@ typedef struct mk_info {
     uint32_t context; /* tokens a slot really has */
     uint64_t n_params, model_bytes;
     bool add_bos;
+    bool recurrent, hybrid; /* its state, or a part of it, cannot be cut: only a sequence's end can be gone on from */
+    int32_t n_swa;          /* tokens of its sliding window; 0 when every layer sees everything */
     char name[128], description[128], bos[64], eos[64];
     const char *chat_template; /* NULL when the model has none */
 } mk_info;

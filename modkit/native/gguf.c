@@ -38,6 +38,8 @@ typedef struct {
     uint64_t rope_dimensions, feed_forward, experts, experts_used;
     uint64_t embd_rows, embd_columns; /* token_embd.weight */
     bool has_model;
+    bool has_state;      /* keys of a recurrent model: its heads and its feed-forward may be none */
+    const char *nothing; /* the first of those numbers that is 0 */
 } found;
 
 typedef struct {
@@ -133,12 +135,12 @@ static int keep_number(reader *r, const char *key, uint64_t value) {
     } known[] = {
         {".block_count", offsetof(mk_gguf, n_layer), 1, 4096, false},
         {".embedding_length", offsetof(mk_gguf, n_embd), 1, 1 << 20, false},
-        {".attention.head_count", offsetof(mk_gguf, n_head), 1, 1 << 16, false},
-        {".attention.head_count_kv", offsetof(mk_gguf, n_head_kv), 1, 1 << 16, false},
+        {".attention.head_count", offsetof(mk_gguf, n_head), 0, 1 << 16, false},
+        {".attention.head_count_kv", offsetof(mk_gguf, n_head_kv), 0, 1 << 16, false},
         {".context_length", offsetof(mk_gguf, context_length), 1, 1 << 28, false},
         {".rope.dimension_count", offsetof(found, rope_dimensions), 1, 1 << 16, true},
         {".attention.key_length", offsetof(mk_gguf, key_length), 1, 1 << 16, false},
-        {".feed_forward_length", offsetof(found, feed_forward), 1, 1 << 24, true},
+        {".feed_forward_length", offsetof(found, feed_forward), 0, 1 << 24, true},
         {".expert_count", offsetof(found, experts), 0, 1 << 14, true},
         {".expert_used_count", offsetof(found, experts_used), 0, 1 << 14, true},
     };
@@ -167,6 +169,9 @@ static int keep_number(reader *r, const char *key, uint64_t value) {
         if (value < known[i].low || value > known[i].high) {
             return fail(r, "%.100s is %llu, outside %llu to %llu", key, (unsigned long long) value,
                         (unsigned long long) known[i].low, (unsigned long long) known[i].high);
+        }
+        if (value == 0 && known[i].low == 0 && strstr(key, ".expert") == NULL && r->found.nothing == NULL) {
+            r->found.nothing = known[i].end;
         }
         memcpy((known[i].in_found ? (char *) &r->found : (char *) r->out) + known[i].offset, &value, sizeof value);
         break;
@@ -230,6 +235,7 @@ static int read_value(reader *r, uint64_t index) {
     if (type >= N_TYPES) {
         return fail(r, "%.100s has an unknown type (%u)", key, type);
     }
+    r->found.has_state |= strstr(key, ".ssm.") != NULL || strstr(key, ".wkv.") != NULL;
     if (type == ARRAY) {
         return read_array(r, key);
     }
@@ -328,6 +334,9 @@ static int check_together(reader *r) {
     uint64_t head = g->key_length ? g->key_length : g->n_head ? g->n_embd / g->n_head : 0;
     if (g->architecture[0] == '\0') {
         return fail(r, "it names no architecture (general.architecture)");
+    }
+    if (f->nothing != NULL && !f->has_state) {
+        return fail(r, "%s%s is 0, outside 1 to 65536", g->architecture, f->nothing);
     }
     for (int i = 0; i < f->n_ids && g->n_vocab > 0; i++) {
         /* all ones is the writers' way to say "none" */

@@ -170,6 +170,9 @@ static bool describe(mk_engine *e) {
         info->context = info->context < e->config.context ? info->context : e->config.context;
     }
     info->add_bos = t->llama_vocab_get_add_bos(e->vocab);
+    info->recurrent = t->llama_model_is_recurrent(e->model);
+    info->hybrid = t->llama_model_is_hybrid(e->model);
+    info->n_swa = t->llama_model_n_swa(e->model);
     t->llama_model_desc(e->model, info->description, sizeof info->description);
     if (t->llama_model_meta_val_str(e->model, "general.name", info->name, sizeof info->name) < 0) {
         info->name[0] = '\0';
