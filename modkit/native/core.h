@@ -185,6 +185,8 @@ typedef struct mk_shared {
     float progress;   /* of loading, 0 to 1 */
     uint64_t decoded; /* tokens decoded ever, prefill included */
     uint64_t steps;   /* llama_decode calls ever */
+    uint64_t drafted; /* tokens decoded ahead ever, and how many of them were said */
+    uint64_t accepted;
     char death[512];  /* why the state is MK_DEAD */
     double perf_ms[3];   /* load, prompts, replies: llama.cpp's own counters, when they are on */
     uint64_t perf_n[3];  /* tokens of prompts, of replies, graphs used again */
@@ -283,6 +285,7 @@ typedef struct mk_config {
     bool unified;
     double calibrate_seconds; /* what may be spent, idle after the load, on learning what a batch costs */
     double (*clock)(void);    /* for tests: times decodes instead of the system's clock; or NULL */
+    int32_t draft;            /* tokens drafted ahead at most, 0 to MK_MAX_DRAFT; for tests: -n drafts n whatever it costs */
     int32_t thread_priority;  /* of the worker and the threads it starts: MK_PRIORITY_… */
 } mk_config;
 

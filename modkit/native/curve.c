@@ -1,5 +1,7 @@
 #include "curve.h"
 
+#include <math.h>
+
 static const int32_t sizes[MK_KNOTS] = {
     1,   2,   3,   4,   5,   6,   7,   8,   9,    10,   11,   12,   13,   14,   15,   16,   20,  24,
     28,  32,  40,  48,  56,  64,  80,  96,  112,  128,  160,  192,  224,  256,  320,  384,  448, 512,
@@ -40,6 +42,14 @@ bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within) {
     return c->seconds[i] > 0 && c->decodes - c->seen[i] < within;
 }
 
+int32_t mk_curve_most(const mk_curve *c) {
+    int32_t i = MK_KNOTS;
+    while (i > 0 && c->seconds[i - 1] <= 0) {
+        i--;
+    }
+    return i == 0 ? 0 : sizes[i - 1];
+}
+
 /* Whatever else the machine does makes a decode slower, never faster: so a fast sample counts more than a
  * slow one. Half of what a size's estimate moved by is taken over by all others: a machine that has become
  * busy, or a conversation that has become long, makes all of them dearer. */
@@ -56,7 +66,7 @@ void mk_curve_learn(mk_curve *c, int32_t n, double seconds) {
     }
     sample = sample > 4 * old ? 4 * old : sample;
     c->seconds[at] += (sample - old) * (sample < old ? 0.7 : 0.1);
-    moved = 0.5 + 0.5 * c->seconds[at] / old;
+    moved = sqrt(c->seconds[at] / old); /* a root, so that ups and downs of one size leave no trace in the others */
     for (int32_t i = 0; i < MK_KNOTS; i++) {
         c->seconds[i] *= i == at ? 1 : moved;
     }

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MK_KNOTS = 52 };
+enum { MK_KNOTS = 52, MK_STALE = 600 /* decodes after which a price may have changed */ };
 
 typedef struct mk_curve {
     double seconds[MK_KNOTS]; /* of a decode of that size; 0: never seen */
@@ -22,6 +22,8 @@ typedef struct mk_curve {
 double mk_curve_at(const mk_curve *c, int32_t n);
 /* True when a decode of about n tokens was measured, less than `within` measured decodes ago. */
 bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within);
+/* The largest size that was ever measured; 0 when none was. */
+int32_t mk_curve_most(const mk_curve *c);
 void mk_curve_learn(mk_curve *c, int32_t n, double seconds);
 
 #endif

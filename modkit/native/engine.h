@@ -69,6 +69,7 @@ typedef struct mk_slot {
     bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
     /* schedule.c's own */
     double served;   /* tokens said, each divided by the stream's weight: whoever has least comes first */
+    int32_t draft[MK_MAX_DRAFT], n_draft, match; /* what is tried behind its next token, and how long a match it rests on */
     double due;      /* when its pace allows the next token */
     int32_t skipped; /* decodes that went by without it: before its first token, one at most */
 } mk_slot;
@@ -123,6 +124,7 @@ typedef struct mk_forecast {
     int32_t speaking, prefill; /* tokens of either kind */
     bool speaking_is_one, prefill_is_one; /* computed in one go, so that its time is a measure of its size */
     bool exploring;            /* a size tried to learn its price, not because it is the best known */
+    double rate;               /* tokens a second without a draft */
 } mk_forecast;
 
 struct mk_engine {
@@ -184,6 +186,9 @@ struct mk_engine {
     double credit;            /* seconds that may be spent on learning prices */
     double calibrated;        /* seconds spent on it at load; negative: done */
     uint32_t calibration;     /* the step it is at */
+    bool drafted;             /* ever, or tried to: the two below hold */
+    double draft_account;     /* seconds that drafts may lose */
+    double trust[3];          /* the share of drafted tokens that were said, by the length of the match */
     double next_due;          /* when the batch is empty: until when */
     double slice_scale;       /* of the slices' time: less than 1 after late frames */
     double slice_scaled;      /* when it last changed */
@@ -266,7 +271,13 @@ int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b);
 void mk_schedule_begin(mk_engine *e, mk_slot *slot);
 void mk_batch_fill(mk_engine *e);
 void mk_learn(mk_engine *e, double seconds);
+void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted);
 double mk_clock(const mk_engine *e);
+
+/* draft.c: drafts for a slot that would otherwise be served in a group that says `rate` tokens a second; says
+ * what a decode brought, drafted or not, and returns how many drafted tokens are among it */
+void mk_draft(mk_engine *e, mk_slot *slot, double rate);
+int32_t mk_say(mk_engine *e, mk_slot *slot);
 
 /* calibrate.c: one timed decode of the calibration at load; false when there is none to be done now */
 bool mk_calibrate(mk_engine *e);

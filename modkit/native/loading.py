@@ -61,7 +61,8 @@ class LoadOptions:
     for the whole process. check_tensors: look at every weight for NaN while loading. overrides: model
     metadata to replace, e.g. {"tokenizer.ggml.add_bos_token": False}. warm_up: one decode at load, so
     that the first reply does not wait for the weights. perf: measure, for Engine.perf(). repack:
-    rearrange weights for this CPU. priority ("low" … "realtime"), poll (0 never spins … 100) and cpus
+    rearrange weights for this CPU. draft: tokens decoded ahead at most (0 to 15) where a reply repeats
+    what was said before; the text is the same, and where it does not pay nothing is drafted. priority ("low" … "realtime"), poll (0 never spins … 100) and cpus
     (core numbers) of the compute threads, where the build has a thread pool of its own; "low" holds for
     the worker's own thread everywhere: whatever else wants the processor goes first.
 
@@ -106,6 +107,7 @@ class LoadOptions:
     experts_on_cpu: bool = False
     vram_margin: int | str | None = None
     min_context: int = 0
+    draft: int = 15
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> LoadOptions:
@@ -124,6 +126,7 @@ class LoadOptions:
             _flag("mmap", self.mmap)
         if self.batch is not None:
             _whole("batch", self.batch, 32, 1 << 16)
+        _whole("draft", self.draft, 0, 15)
         _whole("min_context", self.min_context, 0, 1 << 20)
         for kind in self.kv_types:
             _one_of("kv_type", kind, KV_TYPES)

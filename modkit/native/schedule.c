@@ -10,7 +10,6 @@ static const double weights[] = {1, 2, 4}; /* ambient, near, player */
 enum {
     LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
     FRESH = 4,            /* what the first token of a stream counts */
-    STALE = 600,          /* decodes after which a price may have changed */
     LEAST_SLICE = 4,      /* tokens of prefill in a batch */
     FIRST_SLICE = 16,     /* while nothing is known of its price */
 };
@@ -138,7 +137,7 @@ static void explore(mk_engine *e, choice *c, int32_t low, int32_t high) {
     int32_t size = 0;
     for (int32_t n = 1; n <= high - low + 1; n++) {
         double extra = c->cost[n] - n * unit;
-        if (n != c->size && !mk_curve_knows(&e->speaking_cost, n, STALE) && extra < least) {
+        if (n != c->size && !mk_curve_knows(&e->speaking_cost, n, MK_STALE) && extra < least) {
             least = extra;
             size = n;
         }
@@ -160,6 +159,7 @@ static bool take_overdue(choice *c) {
     }
     c->from = 0;
     c->size = n;
+    c->first = -1;
     return n > 0;
 }
 
@@ -281,6 +281,31 @@ static void share_slice(const mk_engine *e, int32_t budget, int32_t n_prefilling
     }
 }
 
+/* Where the one whose turn it is says more in the time with a draft than the group does, he goes alone. */
+static void consider_draft(mk_engine *e, choice *c) {
+    if (c->first < 0 || (c->cost[1] <= 0 && e->config.draft >= 0) || e->forecast.exploring) {
+        return;
+    }
+    e->forecast.rate = c->cost[1] > 0 ? c->size / c->cost[c->size] : 1;
+    mk_draft(e, c->slots[c->first], e->forecast.rate);
+    if (c->slots[c->first]->n_draft > 0) {
+        c->from = c->first;
+        c->size = 1;
+    }
+}
+
+static void add_draft(mk_engine *e, mk_slot *slot) {
+    mk_batch *b = &e->batch;
+    for (int32_t i = 0; i < slot->n_draft; i++) {
+        int32_t at = b->n_tokens++;
+        b->token[at] = slot->draft[i];
+        b->pos[at] = slot->n_tokens + i;
+        b->n_seq_id[at] = 1;
+        b->seq_id[at][0] = slot->seq;
+        b->logits[at] = 1;
+    }
+}
+
 static void add_prefill(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling) {
     int32_t take[MK_MAX_SLOTS] = {0}, parts = 0;
     atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
@@ -330,6 +355,7 @@ void mk_batch_fill(mk_engine *e) {
         mk_slot *slot = &e->slots[i];
         slot->output = -1;
         slot->n_batch = 0;
+        slot->n_draft = 0;
         speaking = speaking || is_speaking(slot);
         if (is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
@@ -340,17 +366,30 @@ void mk_batch_fill(mk_engine *e) {
     }
     if (c.n > 0) {
         choose_group(e, &c);
+        if (n_prefilling == 0) {
+            consider_draft(e, &c);
+        }
         e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
     for (int32_t i = 0; i < c.size; i++) {
         batch_add(e, c.slots[c.from + i], 1);
         c.slots[c.from + i]->served += 1 / weight(c.slots[c.from + i]);
         next_is_due(c.slots[c.from + i], pace, now, 1);
+        add_draft(e, c.slots[c.from + i]);
     }
-    e->forecast.speaking = c.size;
+    e->forecast.speaking = e->batch.n_tokens;
     add_prefill(e, speaking, n_prefilling, prefilling);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].skipped += e->slots[i].n_batch == 0;
+    }
+}
+
+/* Drafted tokens count like others, in the shares and for the pace. */
+void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted) {
+    double pace = atomic_load(&e->pace);
+    if (drafted > 0 && slot->job != NULL) {
+        slot->served += drafted / weight(slot);
+        slot->due += pace > 0 ? drafted / pace : 0;
     }
 }
 
@@ -360,6 +399,9 @@ void mk_learn(mk_engine *e, double seconds) {
     const mk_forecast *forecast = &e->forecast;
     double speaking;
     e->credit += e->credit < 0.5 ? 0.01 * seconds : 0;
+    if (e->draft_account < 2 * mk_curve_at(&e->speaking_cost, 1)) {
+        e->draft_account += 0.008 * seconds;
+    }
     if (forecast->prefill == 0 && forecast->speaking_is_one) {
         if (forecast->exploring) { /* it may have been dearer than was thought */
             double more = seconds - mk_curve_at(&e->speaking_cost, forecast->speaking);

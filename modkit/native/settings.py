@@ -32,6 +32,7 @@ BATCH = 512
 ALL_LAYERS = 9999
 MAX_BYTES = 1 << 60
 MAX_DRAFT = core.MK_MAX_DRAFT
+ALWAYS_DRAFT = False  # for tests: whether it pays or not
 # Of events: a host may stay away for some 20,000 tokens before the worker waits for it.
 RING_BYTES = 1 << 18
 
@@ -224,6 +225,7 @@ def _fill_params(config: Any, settings: Settings, library: Library, keep: list[A
     core_ffi.memmove(core_ffi.addressof(config, "context_params"), library.ffi.buffer(context_block), 512)
     _fill_embed_params(config, settings, library)
     config.warm_up, config.perf = options.warm_up, options.perf
+    config.draft = -options.draft if ALWAYS_DRAFT else options.draft
     config.thread_priority = core.MK_PRIORITY_LOW if options.priority == "low" else core.MK_PRIORITY_NORMAL
     fill_threadpool(library, options, threads, config)
     layout = library.layout

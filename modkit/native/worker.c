@@ -235,7 +235,7 @@ static void step(mk_engine *e) {
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (e->slots[i].job != NULL && e->slots[i].output >= 0) {
-            mk_speak(e, &e->slots[i]);
+            mk_schedule_said(e, &e->slots[i], mk_say(e, &e->slots[i]));
         }
     }
     mk_library_leave(e);

@@ -152,6 +152,14 @@ class Worker:
         """Tokens decoded ever, prefill included."""
         return 0 if self._closed else int(core.mk_engine_shared(self._engine).decoded)
 
+    @property
+    def drafts(self) -> tuple[int, int]:
+        """Tokens decoded ahead ever, and how many of them were said."""
+        if self._closed:
+            return 0, 0
+        shared = core.mk_engine_shared(self._engine)
+        return int(shared.drafted), int(shared.accepted)
+
     def loaded(self) -> dict[str, Any]:
         """Copies what the worker found out about the model; called once, on the LOADED event."""
         c = core.mk_engine_info(self._engine)

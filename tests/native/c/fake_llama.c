@@ -957,10 +957,15 @@ static int32_t scripted(context *c, int32_t index) {
     s = &c->sequences[c->outputs[index]];
     n = c->known[index];
     CHECK(n <= s->n); /* nothing of what these logits have seen was dropped since */
-    for (go = n - 1; go >= 0 && s->tokens[go] != FAKE_GO && s->tokens[go] != FAKE_ECHO; go--) {
+    for (go = n - 1; go >= 0 && s->tokens[go] != FAKE_GO && s->tokens[go] != FAKE_ECHO && s->tokens[go] != FAKE_DICE; go--) {
     }
     CHECK(go >= 0); /* a prompt without a script, or logits asked for in its middle */
     k = n - 1 - go;
+    if (s->tokens[go] == FAKE_DICE) {
+        uint32_t dice = (uint32_t) (k + 1) * 2654435761u + (uint32_t) s->tokens[0] * 40503u;
+        dice = (dice ^ dice >> 15) * 2246822519u;
+        return 'a' + (int32_t) ((dice ^ dice >> 13) % 3);
+    }
     if (s->tokens[go] == FAKE_ECHO) {
         return k < go ? s->tokens[k] : FAKE_EOT;
     }

@@ -4,6 +4,7 @@
  * or mixes up tokens says something else than the script. A prompt carries its own script:
  *
  *     … FAKE_SAY  t0 t1 … tn-1  FAKE_GO      the reply is t0 … tn-1, then FAKE_EOT
+ *     … FAKE_DICE                            the reply has no end: 'a', 'b' or 'c' as dice throw them
  *     … FAKE_ECHO                            the reply is the prompt before FAKE_ECHO, then FAKE_EOT
  *
  * llama_decode checks its batch hard (positions, sequences, logits, sizes, thread) and ends the process
@@ -29,6 +30,7 @@ enum {
     FAKE_EURO, /* the first two bytes of the euro sign */
     FAKE_SPLIT, /* the last byte of a euro sign and the first of the next */
     FAKE_LAMP, /* "the lamp " */
+    FAKE_DICE,
     FAKE_TOKENS,
 };
 

@@ -61,7 +61,7 @@ static int calibration(uint32_t slots) {
     return slots <= 16 ? 21 : slots < 64 ? 24 : 26;
 }
 
-static void open_priced(const double *milliseconds, uint32_t slots, bool unified) {
+static void open_with_drafts(const double *milliseconds, uint32_t slots, bool unified, int draft) {
     mk_config config = usual_config();
     price_as(prices, milliseconds);
     atomic_store(&fake_prices, prices);
@@ -71,6 +71,7 @@ static void open_priced(const double *milliseconds, uint32_t slots, bool unified
     config.clock = fake_clock;
     config.calibrate_seconds = 1000;
     config.slice_seconds = 0.025;
+    config.draft = draft;
     config.ring_bytes = 1 << 20;
     atomic_store(&fake.decoded, 0);
     n_decodes = 0;
@@ -81,6 +82,10 @@ static void open_priced(const double *milliseconds, uint32_t slots, bool unified
     mk_engine_pause(h.engine, true);
     n_decodes = 0;
     atomic_store(&n_history, 0);
+}
+
+static void open_priced(const double *milliseconds, uint32_t slots, bool unified) {
+    open_with_drafts(milliseconds, slots, unified, 0);
 }
 
 static bool try_for(int tokens, int priority) {
@@ -369,6 +374,78 @@ static void a_request_ends_the_calibration(void) {
     host_close(&h);
 }
 
+/* ---- drafts ---- */
+
+/* Of a prompt that is its own reply, so that two tokens tell what follows, or of a reply in three letters thrown
+ * by dice, so that they tell nothing. Returns tokens a second. */
+static double say_with_drafts(const double *milliseconds, int n, bool repeats, int draft) {
+    double rate;
+    open_with_drafts(milliseconds, (uint32_t) n, false, draft);
+    for (int i = 0; i < n; i++) {
+        ask *a = ask_new();
+        ask_filler(a, 600, i);
+        ask_tokens(a, (int32_t[]){repeats ? FAKE_ECHO : FAKE_DICE}, 1);
+        a->max_tokens = 600;
+        host_submit(&h, a);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    for (int i = 1; i <= n; i++) {
+        CHECK(host_heard(&h, (uint64_t) i)->finish == MK_FINISH_LENGTH && host_heard(&h, (uint64_t) i)->tokens == 600);
+    }
+    rate = rate_together(n);
+    CHECK(mk_engine_shared(h.engine)->drafted >= mk_engine_shared(h.engine)->accepted);
+    CHECK(draft > 0 || mk_engine_shared(h.engine)->drafted == 0);
+    host_close(&h);
+    return rate;
+}
+
+static void drafts_pay_or_are_left_out(void) {
+    for (int t = 0; t < TABLES; t++) {
+        for (int n = 1; n <= 4; n += 3) {
+            double without = say_with_drafts(tables[t], n, true, 0), with = say_with_drafts(tables[t], n, true, MK_MAX_DRAFT);
+            double lost = say_with_drafts(tables[t], n, false, MK_MAX_DRAFT) / say_with_drafts(tables[t], n, false, 0);
+            CHECK(with > 0.98 * without && lost > 0.98);
+            CHECK(n > 1 || tables[t] == q8_0 || tables[t] == xq4_0 || with > 1.25 * without);
+        }
+    }
+}
+
+/* The same words with drafts and without: at the end of the reply, of max_tokens, of the context, with stops. */
+static void drafts_change_nothing_of_what_is_said(void) {
+    static const char long_reply[] =
+        "The lamp, the lamp, the lamp is lit. The lamp is out; the lamp, the lamp, and ever the lamp, the lamp, the lamp is lit.";
+    for (int draft = -MK_MAX_DRAFT; draft <= MK_MAX_DRAFT; draft += 5) {
+        uint64_t ids[5];
+        ask *a;
+        open_with_drafts(gpu, 2, draft % 2 == 0, draft);
+        for (int i = 0; i < 5; i++) {
+            a = ask_new();
+            ask_text(a, "She said: the lamp, the lamp, the lamp is lit. The lamp is out.");
+            ask_reply(a, "The lamp, the lamp, the lamp is lit. The lamp is out; the lamp, the lamp!");
+            a->max_tokens = i == 1 ? 30 : 10000;
+            if (i == 2) {
+                a->stops[a->n_stops++] = "lamp is out";
+            }
+            if (i == 3) {
+                ask_filler(a, 1720, 9);
+                ask_reply(a, long_reply);
+            }
+            ids[i] = host_submit(&h, a);
+        }
+        mk_engine_pause(h.engine, false);
+        expect_text(&h, ids[0], MK_FINISH_STOP, "The lamp, the lamp, the lamp is lit. The lamp is out; the lamp, the lamp!");
+        expect_text(&h, ids[1], MK_FINISH_LENGTH, "The lamp, the lamp, the lamp i");
+        expect_text(&h, ids[2], MK_FINISH_STOP_STRING, "The lamp, the lamp, the lamp is lit. The ");
+        host_until_ended(&h, ids[3]);
+        CHECK(host_heard(&h, ids[3])->finish == MK_FINISH_LENGTH && host_heard(&h, ids[3])->tokens > 50);
+        CHECK(strncmp(long_reply, host_heard(&h, ids[3])->text, host_heard(&h, ids[3])->size) == 0);
+        expect_text(&h, ids[4], MK_FINISH_STOP, "The lamp, the lamp, the lamp is lit. The lamp is out; the lamp, the lamp!");
+        CHECK(draft == 0 || mk_engine_shared(h.engine)->accepted > 20);
+        host_close(&h);
+    }
+}
+
 /* ---- a good neighbour ---- */
 
 static void nobody_is_faster_than_the_pace(void) {
@@ -462,6 +539,7 @@ static void a_hundred_thousand_steps(void) {
         config.context = 256;
         config.clock = fake_clock;
         config.calibrate_seconds = 0.5;
+        config.draft = round == 1 ? -4 : MK_MAX_DRAFT;
         config.slice_seconds = 0.025;
         config.ring_bytes = 1 << 20;
         config.queue_length = 128;
@@ -505,6 +583,8 @@ int main(int argc, char **argv) {
     RUN(a_first_word_waits_for_two_decodes_of_others_at_most);
     RUN(prefill_keeps_to_its_slice);
     RUN(a_request_ends_the_calibration);
+    RUN(drafts_pay_or_are_left_out);
+    RUN(drafts_change_nothing_of_what_is_said);
     RUN(nobody_is_faster_than_the_pace);
     RUN(late_frames_shorten_the_slices);
     RUN(the_worker_is_as_modest_as_it_was_told);

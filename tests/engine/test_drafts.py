@@ -1,0 +1,70 @@
+"""Tokens drafted ahead are said only where the model would have said them: real llama.cpp, real caches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modkit import Engine
+from modkit.errors import OptionError
+from tests.conftest import finish_all
+
+Make = Callable[..., Engine]
+
+QUOTED = (
+    "You remember: the lamp went out at four because the oil was stale, and the keeper said so to the harbour master.\n"
+    "Player: did the lamp go out last night?\nThe lamp went out at four because the oil was stale, and"
+)
+PROMPTS = [QUOTED, "the lamp the tide the lamp the tide the lamp", "oil oil oil", "A ship. A ship. A ship. A"]
+
+
+# Rewards for what was said before make a model of random weights repeat itself.
+WAYS: dict[str, dict[str, object]] = {
+    "greedy": {"temperature": 0},
+    "repeating": {"temperature": 0, "presence_penalty": -1.5, "repeat_last_n": 40},
+    "stammering": {"temperature": 0, "frequency_penalty": -1.0},
+    "seeded": {"temperature": 0.3, "seed": 5, "presence_penalty": -3.0, "repeat_last_n": 12},
+    "held": {"temperature": 0, "grammar": 'root ::= ("The lamp went out. " | "The tide was in. ")+'},
+}
+# Tokens computed together round otherwise than one after another, and a cache in half precision makes that
+# visible: where two continuations of random weights are as good as equal, another one is taken. Not so here.
+EXACT = {"kv_type": "f32", "flash_attention": False}
+
+
+@pytest.mark.parametrize("always", [False, True], ids=["where it pays", "always"])
+def test_a_reply_is_the_same_with_drafts_and_without(
+    models: Path, make_engine: Make, monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
+    monkeypatch.setattr("modkit.native.settings.ALWAYS_DRAFT", always)
+    texts = []
+    for draft in (0, 6):
+        engine = make_engine(models / "small.gguf", context=1024, draft=draft, **EXACT)
+        said = {way: [engine.generate(p, max_tokens=120, **o).result(120) for p in PROMPTS] for way, o in WAYS.items()}
+        texts.append(said)
+        drafted, accepted = engine._worker.drafts
+        assert drafted >= accepted and (draft > 0 or drafted == 0)
+        assert not (always and draft) or accepted > 100
+    assert texts[0] == texts[1]
+
+
+def test_streams_that_draft_beside_each_other_say_what_each_says_alone(
+    models: Path, make_engine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = make_engine(models / "small.gguf", context=512, draft=0, **EXACT)
+    options = WAYS["repeating"] | {"max_tokens": 100}
+    expected = [alone.generate(prompt, **options).result(120) for prompt in PROMPTS]
+    monkeypatch.setattr("modkit.native.settings.ALWAYS_DRAFT", True)
+    engine = make_engine(models / "small.gguf", context=512, slots=4, draft=4, **EXACT)
+    for again in (False, True):  # the second time over the caches left behind
+        streams = [engine.generate(prompt, **options) for prompt in PROMPTS]
+        finish_all(engine, streams)
+        assert [stream.text for stream in streams] == expected
+        assert not again or all(stream.stats.cached_tokens > 0 for stream in streams)
+
+
+def test_a_draft_length_is_a_number_up_to_15(tiny: Path, make_engine: Make) -> None:
+    for value in (-1, 16, "some", 1.5):
+        with pytest.raises(OptionError, match="draft"):
+            make_engine(tiny, draft=value)
