@@ -62,7 +62,8 @@ class LoadOptions:
     metadata to replace, e.g. {"tokenizer.ggml.add_bos_token": False}. warm_up: one decode at load, so
     that the first reply does not wait for the weights. perf: measure, for Engine.perf(). repack:
     rearrange weights for this CPU. draft: tokens decoded ahead at most (0 to 15) where a reply repeats
-    what was said before; the text is the same, and where it does not pay nothing is drafted. priority ("low" … "realtime"), poll (0 never spins … 100) and cpus
+    what was said before; the text is the same, and where it does not pay nothing is drafted.
+    priority ("low" … "realtime"), poll (0 never spins … 100) and cpus
     (core numbers) of the compute threads, where the build has a thread pool of its own; "low" holds for
     the worker's own thread everywhere: whatever else wants the processor goes first.
 
