@@ -31,14 +31,20 @@ static int trust_of(int32_t match) {
     return match <= 2 ? 0 : match <= 4 ? 1 : 2;
 }
 
+static int32_t least(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+
+/* What the batch, the context, the reply and the ring have room for; so far from the context's end that it is
+ * never full in the middle of a draft. */
 static int32_t most_tokens(mk_engine *e, const mk_slot *slot) {
     uint32_t record = e->record_room + mk_told_room(slot), room = mk_ring_free(&e->ring), used = e->config.slots * record;
-    int32_t asked = e->config.draft < 0 ? -e->config.draft : e->config.draft;
-    int32_t most = asked < MK_MAX_DRAFT ? asked : MK_MAX_DRAFT, left = (int32_t) e->info.context - slot->n_tokens - 2;
-    left = left < e->batch_room - 1 ? left : e->batch_room - 1;
-    left = left < slot->job->ask.max_tokens - slot->n_generated - 1 ? left : slot->job->ask.max_tokens - slot->n_generated - 1;
-    most = most < left ? most : left;
-    return room < used ? 0 : (uint32_t) most < (room - used) / record ? most : (int32_t) ((room - used) / record);
+    int32_t most = least(e->config.draft < 0 ? -e->config.draft : e->config.draft, MK_MAX_DRAFT);
+    most = least(most, e->batch_room - 1);
+    most = least(most, (int32_t) e->info.context - slot->n_tokens - 2);
+    most = least(most, slot->job->ask.max_tokens - slot->n_generated - 1);
+    most = least(most, room < used ? 0 : (int32_t) ((room - used) / record));
+    return most > 0 ? most : 0;
 }
 
 /* Of n tokens at hand, how many make the most tokens a second; 0 when none do better than `rate`. */
