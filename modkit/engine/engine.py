@@ -233,6 +233,11 @@ class Engine:
                 self._stream_event(streams, kind, event)
 
     def _stream_event(self, streams: dict[int, Pending[Any]], kind: int, event: list[Any]) -> None:
+        if kind == Worker.THOUGHT:
+            stream = streams.get(event[0])
+            if stream is not None:
+                stream._thought(event[3])
+            return
         if kind in (Worker.STARTED, Worker.LOGPROBS):
             stream = streams.get(event[0])
             if stream is not None:
@@ -345,7 +350,7 @@ class Engine:
         is weighed by all of them. options: `priority` and `pin`, as for chat(). Costs the prefill, and a decode for
         each further token of a choice. Returns at once. Raises as chat().
         """
-        chosen = Options.of(options)
+        chosen = Options.of({"thinking": False, **options})
         checked = check_choices(choices)
         if not isinstance(question, str):
             return self._chat(lambda: self._new_choice(checked), question, chosen)
@@ -372,7 +377,7 @@ class Engine:
         if self._worker.info is None and not self._own_template:
             self._early.append((stream, checked, chosen))
         else:
-            self._submit_prompt(stream, self._template.prompt(checked), chosen)
+            self._submit_prompt(stream, self._template.prompt(checked, chosen.thinking), chosen)
         return stream
 
     def embed(
@@ -422,7 +427,7 @@ class Engine:
         try:
             made = check_messages(messages())
             known = self._worker.info is not None or self._own_template
-            rendered = self._template.prompt(made) if known else None
+            rendered = self._template.prompt(made, options.thinking) if known else None
         except ModkitError as error:
             failure = error
             self._prepared.append(lambda: stream._end("error", failure))
@@ -450,7 +455,7 @@ class Engine:
 
     def _submit_chat(self, stream: Pending[Any], messages: Sequence[Message], options: Options) -> None:
         try:
-            rendered = self._template.prompt(messages)
+            rendered = self._template.prompt(messages, options.thinking)
         except ModkitError as error:
             stream._end("error", error)
             return
@@ -465,7 +470,12 @@ class Engine:
     def _submit_prompt(self, stream: Pending[Any], prompt: Prompt, options: Options) -> None:
         first = prompt.segments[0][0] if prompt.segments else ""
         writes_bos = bool(self._template.bos) and isinstance(first, str) and first.startswith(self._template.bos)
-        self._submit(stream, prompt.segments, options, add_bos=not writes_bos, trim_start=True, turns=prompt.turns)
+        segments, thought = prompt.segments, prompt.thought
+        if thought is not None and thought[2] and isinstance(stream, Choice):  # an answer is no thought
+            segments, thought = [*segments, (f"\n{thought[1]}\n\n", True)], None
+        self._submit(
+            stream, segments, options, add_bos=not writes_bos, trim_start=True, turns=prompt.turns, thought=thought
+        )
 
     def _new_stream(self) -> Stream:
         return self._new_pending(Stream)
@@ -488,13 +498,21 @@ class Engine:
         add_bos: bool,
         trim_start: bool,
         turns: Sequence[int] | None = None,
+        thought: tuple[str, str, bool] | None = None,
     ) -> None:
         if stream._cancelled:
             stream._end("cancelled")
             return
         choices = stream.choices if isinstance(stream, Choice) else ()
         made = self._worker.submit(
-            stream.id, list(segments), options, add_bos=add_bos, trim_start=trim_start, turns=turns, choices=choices
+            stream.id,
+            list(segments),
+            options,
+            add_bos=add_bos,
+            trim_start=trim_start,
+            turns=turns,
+            choices=choices,
+            thought=thought or (),
         )
         if isinstance(stream, Choice) and made is not None:
             stream.weighed_by(made.column)

@@ -35,6 +35,8 @@ class Stats:
     cached_tokens: int = 0
     """of them already in the KV cache, so not computed again"""
     generated_tokens: int = 0
+    thought_tokens: int = 0
+    """of them, what a thinking model said to itself"""
     time_to_first_token: float = 0.0
     """from submit to the first sampled token"""
     tokens_per_second: float = 0.0
@@ -153,6 +155,9 @@ class Pending(Generic[T]):
     def _told(self, records: list[list[Any]]) -> None:
         """Log-probabilities: of the token chosen, then of the likeliest."""
 
+    def _thought(self, text: str) -> None:
+        """A piece of a thought; what has no words ignores it."""
+
     def _feed(self, text: str, token: int = -1) -> None:
         """A piece of text; what has none ignores it."""
 
@@ -221,6 +226,8 @@ class Stream(Pending[str]):
         self._taken = 0
         self._tokens: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._thoughts: list[str] = []
+        self._thoughts_taken = 0
         self._raw: list[str] = self._parts
         self._reader: MarkReader | None = None
         self._sentences: Sentences | None = None
@@ -237,6 +244,17 @@ class Stream(Pending[str]):
     def raw(self) -> str:
         """Everything that the model wrote, marks included."""
         return "".join(self._raw)
+
+    @property
+    def thoughts(self) -> str:
+        """What a thinking model has said to itself so far: no part of the text, and of no later turn."""
+        return "".join(self._thoughts)
+
+    def take_thoughts(self) -> str:
+        """The thoughts since the last call, as take() gives the text."""
+        new = "".join(self._thoughts[self._thoughts_taken :])
+        self._thoughts_taken = len(self._thoughts)
+        return new
 
     @property
     def logprobs(self) -> tuple[TokenLogprob, ...]:
@@ -345,6 +363,12 @@ class Stream(Pending[str]):
             raise self.error
 
     # ---- for engines: called inside tick() ----
+
+    def _thought(self, text: str) -> None:
+        if not self._cancelled:
+            self.stats.thought_tokens += 1
+            if text:
+                self._thoughts.append(text)
 
     def _told(self, records: list[list[Any]]) -> None:
         if not self._cancelled:

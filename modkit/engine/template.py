@@ -36,6 +36,20 @@ class Prompt(NamedTuple):
     segments: list[Segment]
     turns: list[int]
     """the segments with which a turn (what the player says) begins; all before the first is the persona"""
+    thought: tuple[str, str, bool] | None = None
+    """what opens a thought and what closes it, and whether the prompt has opened one; None: this model has none"""
+
+
+# What opens and closes a thought, in the templates of the families that have them.
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+)
 
 
 def check_messages(messages: Sequence[Message]) -> list[Message]:
@@ -59,6 +73,10 @@ class ChatTemplate:
         self.bos = bos
         self.eos = eos
         self._compiled: Any = None
+        found = [marks for marks in THOUGHTS if marks[0] in self.source or marks[1] in self.source]
+        self.thought: tuple[str, str] | None = found[0] if found else None
+        self.switches = "enable_thinking" in self.source
+        """whether it asks `thinking=`"""
 
     def compile(self) -> None:
         """Raises TemplateError when the template is not valid Jinja."""
@@ -81,8 +99,8 @@ class ChatTemplate:
         """The segments of prompt()."""
         return self.prompt(messages).segments
 
-    def prompt(self, messages: Sequence[Message]) -> Prompt:
-        """The whole prompt, up to where the assistant speaks.
+    def prompt(self, messages: Sequence[Message], thinking: bool | None = None) -> Prompt:
+        """The whole prompt, up to where the assistant speaks. thinking: the template's own switch (None: its default).
 
         Raises OptionError for bad messages, TemplateError when the template refuses or breaks them.
         """
@@ -94,9 +112,9 @@ class ChatTemplate:
         key = f"k{os.urandom(8).hex()}"  # a letter, so that a template that changes case is found out
         marked = [{"role": m["role"], "content": f"\ue000{key}:{i}\ue001"} for i, m in enumerate(checked)]
         try:
-            text = self._compiled.render(
-                messages=marked, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos, tools=None
-            )
+            given = {"bos_token": self.bos, "eos_token": self.eos, "tools": None}
+            switch = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
+            text = self._compiled.render(messages=marked, add_generation_prompt=True, **given, **switch)
         except _Refused as refusal:
             raise TemplateError(f"the model's chat template refuses this conversation: {refusal}") from None
         except (
@@ -111,7 +129,13 @@ class ChatTemplate:
             MemoryError,
         ) as error:
             raise TemplateError(f"the model's chat template failed: {error}") from None
-        return _cut(text, key, checked)
+        made = _cut(text, key, checked)
+        if self.thought is None:
+            return made
+        opens, closes = self.thought
+        end = made.segments[-1][0] if made.segments and made.segments[-1][1] else ""
+        opened = isinstance(end, str) and end.rfind(opens) > end.rfind(closes)
+        return made._replace(thought=(opens, closes, opened))
 
 
 class _Refused(Exception):

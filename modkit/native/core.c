@@ -263,6 +263,9 @@ static mk_job *job_new(const mk_request *ask) {
     for (int32_t i = 0; i < ask->n_samplers; i++) {
         size += aligned((size_t) ask->samplers[i].size + 1);
     }
+    if (ask->thought_open != NULL) {
+        size += aligned(segment_bytes(ask->thought_open) + 1) + aligned(segment_bytes(ask->thought_close) + 1);
+    }
     size += ask->grammar == NULL ? 0 : aligned(segment_bytes(ask->grammar) + 1) + aligned(segment_bytes(ask->root) + 1);
     job = malloc(size);
     if (job == NULL) {
@@ -294,6 +297,11 @@ static mk_job *job_new(const mk_request *ask) {
     for (int32_t i = 0; i < ask->n_triggers; i++) {
         mk_segment trigger = segment_copy(job, &at, &ask->triggers[i]);
         job->triggers[i] = (mk_stop){trigger.data, trigger.length};
+    }
+    if (ask->thought_open != NULL) {
+        mk_segment open = segment_copy(job, &at, ask->thought_open), close = segment_copy(job, &at, ask->thought_close);
+        job->thought_open = (mk_stop){open.data, open.length};
+        job->thought_close = (mk_stop){close.data, close.length};
     }
     if (ask->grammar != NULL) {
         mk_segment root;

@@ -168,6 +168,7 @@ enum {
     MK_DONE = 5,      /* [id, 5, finish, generated tokens, s from submit to first token, s from then on, text] */
     MK_ERROR = 6,     /* [id, 6, code, reason]: the stream is over */
     MK_LOG = 7,       /* [0, 7, ggml level, line] */
+    MK_THOUGHT = 10,   /* [id, 10, token, text]: as MK_TOKEN, between the marks of a thought */
     MK_LOGPROBS = 8,  /* [id, 8, [token, log-probability, text], …]: the next MK_TOKEN's, then the likeliest ones' */
     MK_LEFT = 9,      /* [id, 9, turns, tokens]: they left the context, from the oldest on, to make room */
 };
@@ -385,6 +386,10 @@ typedef struct mk_request {
     const mk_sampler *samplers; /* the chain, instead of the options above; the last one chooses */
     int32_t n_samplers;
     int32_t overflow; /* MK_REFUSE … MK_TRIM */
+    const mk_segment *thought_open;  /* what opens a thought, and what closes it; NULL: nothing does */
+    const mk_segment *thought_close;
+    bool thinking;          /* the prompt has opened one */
+    int32_t thought_budget; /* tokens, after which it is closed; -1: none */
 } mk_request;
 enum { MK_MAX_LOGPROBS = 20, MK_LOGPROB_BYTES = 64 };
 

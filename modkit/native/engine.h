@@ -29,6 +29,7 @@ typedef struct mk_job {
     mk_stop *triggers;
     mk_segment *choices;
     mk_sampler *samplers;
+    mk_stop thought_open, thought_close; /* text NULL: none */
     double submitted;
     int32_t *tokens, n_tokens; /* of the prompt, once they are known; the worker's, freed with the job */
     bool known;     /* they are, or cannot be had */
@@ -56,6 +57,7 @@ typedef struct mk_slot {
     mk_job *job; /* NULL: idle, the cache is kept for whoever comes with the same beginning */
     void *sampler;
     mk_hold *hold; /* the grammar, or NULL */
+    struct mk_thought *thought; /* thought.c's, where thoughts are told from the reply; else NULL */
     struct mk_score *score; /* score.c's, of a request that weighs choices; else NULL */
     mk_text text;
     int32_t n_generated;
@@ -234,6 +236,14 @@ int32_t mk_sample(mk_engine *e, mk_slot *slot, int32_t output, const char **wron
 uint32_t mk_told_room(const mk_slot *slot);
 double mk_log_sum(const float *logits, int32_t n);
 void mk_sampling_free(mk_engine *e);
+
+/* thought.c */
+bool mk_thought_begin(mk_engine *e, mk_slot *slot);
+void mk_thought_free(mk_slot *slot);
+bool mk_thought_inside(const mk_slot *slot);
+int32_t mk_thought_force(mk_slot *slot);
+bool mk_thought_token(mk_slot *slot, int32_t token);
+bool mk_thought_mark(mk_slot *slot, size_t n);
 
 /* score.c: choices weighed in a slot. begin gives 0 or the code of an error; step ends the stream after the last */
 uint32_t mk_score_begin(mk_engine *e, mk_slot *slot, char *reason, size_t size);

@@ -63,6 +63,11 @@ class Request:
         encoded = [choice.encode("utf-8", "replace") for choice in choices]
         self.c.choices, self.c.n_choices = self._list(encoded), len(encoded)
 
+    def thought(self, opens: str, closes: str, opened: bool, budget: int | None) -> None:
+        """The marks between which the model thinks."""
+        self.c.thought_open, self.c.thought_close = self._list([opens.encode()]), self._list([closes.encode()])
+        self.c.thinking, self.c.thought_budget = opened, -1 if budget is None else budget
+
     def sampling(self, options: Options) -> None:
         """How the reply is sampled, and where it ends."""
         c, stops = self.c, options.stops()

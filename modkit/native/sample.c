@@ -299,17 +299,19 @@ static void tell(mk_engine *e, const mk_slot *slot, const float *logits, int32_t
 /* The next token of the slot's stream from the logits at `output`, or -1 with what is wrong. */
 int32_t mk_sample(mk_engine *e, mk_slot *slot, int32_t output, const char **wrong) {
     const float *logits = NULL;
+    bool free = mk_thought_inside(slot); /* a thought is nobody's business: neither held nor told */
+    bool held = slot->hold != NULL && !free, told = slot->job->ask.logprobs > 0 && !free;
     int32_t token;
-    if (slot->hold != NULL || slot->job->ask.logprobs > 0) {
+    if (held || told) {
         logits = e->table.llama_get_logits_ith(e->context, output);
         if (logits == NULL) {
             *wrong = "llama.cpp gave no logits";
             return -1;
         }
     }
-    token = slot->hold != NULL ? sample_held(e, slot, logits, wrong)
-                               : e->table.llama_sampler_sample(slot->sampler, e->context, output);
-    if (token >= 0 && slot->job->ask.logprobs > 0) {
+    token = held ? sample_held(e, slot, logits, wrong)
+                 : e->table.llama_sampler_sample(slot->sampler, e->context, output);
+    if (token >= 0 && told) {
         tell(e, slot, logits, token);
     }
     return token;

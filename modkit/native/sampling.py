@@ -48,6 +48,8 @@ class Options:
     logprobs            1 to 20: `Stream.logprobs` has each token's log-probability and so many of the likeliest ones
     sampler             a Sampler, a profile's name ("precise", "balanced" …) or Sampler.plain(); temperature, top_k,
                         top_p, min_p and the penalties must then be left out
+    thinking            in a chat with a model that can think before it speaks: True or False sets its template's switch
+    thinking_budget     tokens after which a thought is ended (0: at once); they count in max_tokens; None: no end
     """
 
     max_tokens: int = 256
@@ -66,6 +68,8 @@ class Options:
     grammar: object = None
     logprobs: int = 0
     sampler: object = None
+    thinking: bool | None = None
+    thinking_budget: int | None = None
     overflow: str | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +102,11 @@ class Options:
         self.stops()
         self.grammar_text()
         self.chain()
+        if self.thinking not in (None, True, False):
+            raise OptionError(f"thinking={self.thinking!r}: give True, False or None")
+        budget = self.thinking_budget
+        if budget is not None and (type(budget) is not int or not 0 <= budget < 2**30):
+            raise OptionError(f"thinking_budget={budget!r}: give a number of tokens, or None")
 
     def chain(self) -> Sampler | None:
         """The sampler, or None when the options above say it all; raises OptionError."""

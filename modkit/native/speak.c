@@ -52,6 +52,7 @@ void mk_event_started(mk_engine *e, uint64_t id, int32_t prompt, int32_t cached)
 void mk_slot_release(mk_engine *e, mk_slot *slot) {
     mk_sample_end(e, slot);
     mk_score_free(slot);
+    mk_thought_free(slot);
     mk_job_free(slot->job);
     slot->job = NULL;
     slot->n_tokens = slot->n_done; /* the cache stays: the next turn begins with it */
@@ -59,7 +60,7 @@ void mk_slot_release(mk_engine *e, mk_slot *slot) {
 }
 
 void mk_slot_finish(mk_engine *e, mk_slot *slot, int finish) {
-    size_t n = finish == MK_FINISH_CANCELLED ? 0 : mk_text_flush(&slot->text);
+    size_t n = finish == MK_FINISH_CANCELLED || mk_thought_inside(slot) ? 0 : mk_text_flush(&slot->text);
     mk_event_done(e, slot->job, finish, slot->n_generated, slot->first_token, slot->text.bytes, n);
     mk_slot_release(e, slot);
 }
@@ -90,13 +91,18 @@ static bool append_piece(mk_engine *e, mk_slot *slot, int32_t token) {
 void mk_speak(mk_engine *e, mk_slot *slot) {
     const char *wrong = "the samplers chose no token";
     int32_t token;
-    bool stopped;
-    size_t n;
+    bool stopped = false, thought = mk_thought_inside(slot);
+    size_t n = 0;
     if (slot->score != NULL) {
         mk_score_step(e, slot);
         return;
     }
-    token = mk_sample(e, slot, slot->output, &wrong);
+    token = mk_thought_force(slot);
+    if (token >= 0) {
+        e->table.llama_sampler_accept(slot->sampler, token);
+    } else {
+        token = mk_sample(e, slot, slot->output, &wrong);
+    }
     if (token < 0) {
         mk_slot_fail(e, slot, slot->hold != NULL ? MK_CODE_GRAMMAR : MK_CODE_DECODE, wrong);
         return;
@@ -110,19 +116,25 @@ void mk_speak(mk_engine *e, mk_slot *slot) {
     }
     slot->n_generated++;
     slot->tokens[slot->n_tokens++] = token;
-    if (!append_piece(e, slot, token)) {
-        mk_slot_fail(e, slot, MK_CODE_MEMORY, "no memory for the text");
-        return;
+    if (!mk_thought_token(slot, token)) {
+        if (!append_piece(e, slot, token)) {
+            mk_slot_fail(e, slot, MK_CODE_MEMORY, "no memory for the text");
+            return;
+        }
+        n = mk_text_ready(&slot->text, &stopped);
     }
-    n = mk_text_ready(&slot->text, &stopped);
-    event(e, 4, slot->job->ask.id, MK_TOKEN);
+    event(e, 4, slot->job->ask.id, thought || mk_thought_inside(slot) ? MK_THOUGHT : MK_TOKEN);
     mk_put_uint(&e->ring, (uint64_t) token);
     mk_put_string(&e->ring, slot->text.bytes, (uint32_t) n);
     mk_ring_publish(&e->ring);
-    mk_text_consume(&slot->text, stopped ? slot->text.used : n);
+    if (stopped && mk_thought_mark(slot, n)) {
+        stopped = false;
+    } else {
+        mk_text_consume(&slot->text, stopped ? slot->text.used : n);
+    }
     if (stopped) {
         mk_slot_finish(e, slot, MK_FINISH_STOP_STRING);
-    } else if (slot->hold != NULL && mk_hold_must_end(slot->hold)) {
+    } else if (slot->hold != NULL && !mk_thought_inside(slot) && mk_hold_must_end(slot->hold)) {
         mk_slot_finish(e, slot, MK_FINISH_STOP);
     } else if (slot->n_generated >= slot->job->ask.max_tokens
                || (slot->n_tokens >= (int32_t) e->info.context && !mk_slot_make_room(e, slot))) {

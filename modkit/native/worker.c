@@ -121,7 +121,7 @@ static void begin(mk_engine *e, mk_job *job) {
     mk_schedule_begin(e, slot);
     code = job->ask.task == MK_TASK_SCORE ? mk_score_begin(e, slot, reason, sizeof reason)
                                           : mk_sample_begin(e, slot, reason, sizeof reason);
-    if (code == 0 && mk_text_room(&slot->text, 64) == NULL) {
+    if (code == 0 && (mk_text_room(&slot->text, 64) == NULL || !mk_thought_begin(e, slot))) {
         code = MK_CODE_MEMORY;
         snprintf(reason, sizeof reason, "no memory for the text");
     }

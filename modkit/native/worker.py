@@ -89,6 +89,7 @@ class Worker:
     CODE_GRAMMAR = core.MK_CODE_GRAMMAR
     CODE_OPTION = core.MK_CODE_OPTION
     LOGPROBS = core.MK_LOGPROBS
+    THOUGHT = core.MK_THOUGHT
     FAILED_MEMORY = core.MK_FAILED_MEMORY
 
     def __init__(self, library: Library, config: Any, keep: Sequence[Any] = ()) -> None:
@@ -235,11 +236,13 @@ class Worker:
         trim_start: bool,
         turns: Sequence[int] | None = None,
         choices: Sequence[str] = (),
+        thought: Sequence[Any] = (),
     ) -> Vectors | None:
         """Queues a request; raises QueueFull or OptionError. Copies everything.
 
         turns: the segments with which a turn of a conversation begins; None when it is not one. choices: weigh these
-        instead of speaking; their log-probabilities come in what is returned.
+        instead of speaking; their log-probabilities come in what is returned. thought: (what opens one,
+        what closes it, whether the prompt has opened one).
         """
         asked = Request(id)
         vectors = None
@@ -252,6 +255,8 @@ class Worker:
             asked.c.block, asked.c.task = block, core.MK_TASK_SCORE
         asked.prompt(segments, turns)
         asked.sampling(options)
+        if thought:
+            asked.thought(thought[0], thought[1], bool(thought[2]), options.thinking_budget)
         asked.c.n_pin = -1 if options.pin is None else options.pin
         asked.c.keep = turns is not None or options.pin is not None
         asked.c.overflow = OVERFLOWS.index(options.overflow or ("drop" if asked.c.keep else "refuse"))

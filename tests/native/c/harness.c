@@ -316,6 +316,11 @@ static void of_stream(host *h, record *r, heard *s, uint64_t kind, uint64_t fiel
         s->left_turns += (int) a;
         s->left_tokens += (int) b;
         break;
+    case MK_THOUGHT:
+        CHECK(fields == 4 && s->started == 1);
+        s->tokens++;
+        strncat(s->thought, text, n < sizeof s->thought - strlen(s->thought) - 1 ? n : sizeof s->thought - strlen(s->thought) - 1);
+        break;
     case MK_TOKEN:
         CHECK(fields == 4 && s->started == 1);
         s->tokens++;
@@ -448,7 +453,9 @@ ask *ask_new(void) {
     a.temperature = a.min_p = 0;
     a.top_p = a.repeat_penalty = 1;
     a.top_k = 0;
-    a.grammar = NULL;
+    a.grammar = a.open = a.close = NULL;
+    a.thinking = false;
+    a.budget = -1;
     a.n_triggers = a.logprobs = a.n_samplers = 0;
     return &a;
 }
@@ -492,7 +499,7 @@ void ask_segment(ask *a, int kind, const char *text) {
 
 int host_try(host *h, const ask *a) {
     mk_segment whole = {a->tokens, a->n, MK_TOKENS, false}, stops[4];
-    mk_segment grammar, root = {.data = "root", .length = 4}, triggers[4];
+    mk_segment open, close, grammar, root = {.data = "root", .length = 4}, triggers[4];
     mk_request request = {.id = h->n_streams + 1, .max_tokens = a->max_tokens, .trim_start = a->trim_start, .seed = 1};
     int result;
     for (int i = 0; i < a->n_stops; i++) {
@@ -503,6 +510,12 @@ int host_try(host *h, const ask *a) {
     request.stops = stops;
     request.n_stops = a->n_stops;
     request.logprobs = a->logprobs;
+    open = (mk_segment){.data = a->open, .length = a->open == NULL ? 0 : (int32_t) strlen(a->open)};
+    close = (mk_segment){.data = a->close, .length = a->close == NULL ? 0 : (int32_t) strlen(a->close)};
+    request.thought_open = a->open == NULL ? NULL : &open;
+    request.thought_close = &close;
+    request.thinking = a->thinking;
+    request.thought_budget = a->budget;
     request.samplers = a->samplers;
     request.n_samplers = a->n_samplers;
     if (a->grammar != NULL) {

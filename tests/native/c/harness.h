@@ -21,6 +21,7 @@ typedef struct heard {
     size_t size;
     char reason[400];
     double first, rest; /* seconds, from MK_DONE */
+    char thought[400]; /* what MK_THOUGHT said, cut there */
     int told; /* records of MK_LOGPROBS */
     int told_token, told_n;
     double told_logprob;
@@ -56,6 +57,9 @@ typedef struct ask {
     int n_triggers, logprobs;
     const mk_sampler *samplers;
     int n_samplers;
+    const char *open, *close;
+    bool thinking;
+    int budget;
 } ask;
 
 /* argv[1] is a folder to write in. Sets the alarm that ends a program that hangs. */

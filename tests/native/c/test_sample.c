@@ -200,6 +200,73 @@ static void a_chain_is_made_link_by_link(void) {
     CHECK(atomic_load(&fake.samplers) == 0);
 }
 
+static uint64_t thinking(const char *reply, bool opened, int budget) {
+    ask *a = ask_new();
+    ask_text(a, "Speak. ");
+    ask_reply(a, reply);
+    a->open = "<think>";
+    a->close = "</think>";
+    a->thinking = opened;
+    a->budget = budget;
+    a->trim_start = true;
+    a->stops[a->n_stops++] = "STOP";
+    return host_submit(&h, a);
+}
+
+static void thoughts_are_told_from_the_reply(void) {
+    static const struct {
+        const char *says, *reply, *thought;
+        bool opened;
+    } all[] = {
+        {"<think>\nHm. STOP here?</think>\n\nYes. <b>STOP no", "Yes. <b>", "Hm. STOP here?", false},
+        {"the lamp</think>Out.", "Out.", "the lamp", true},
+        {"No thought at all <thin", "No thought at all <thin", "", false},
+        {"<think></think>", "", "", false},
+        {"<think>never ends </thi", "", "never ends ", false},
+        {"A <think>b</think>c<think>d</think>e", "A ce", "bd", false},
+    };
+    mk_config config = usual_config();
+    host_open_ready(&h, &config);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        uint64_t id = thinking(all[i].says, all[i].opened, -1);
+        expect_text(&h, id, strstr(all[i].reply, "<b>") ? MK_FINISH_STOP_STRING : MK_FINISH_STOP, all[i].reply);
+        CHECK(strcmp(host_heard(&h, id)->thought, all[i].thought) == 0);
+    }
+    host_close(&h);
+}
+
+/* The fake goes on with its script at the place that the number of tokens says: behind what was put in its mouth. */
+static void a_thought_ends_when_its_budget_is_used_up(void) {
+    mk_config config = usual_config();
+    uint64_t id;
+    host_open_ready(&h, &config);
+    id = thinking("<think>0123456789abcdefghijklmnopqrstuvwxyz", false, 5);
+    expect_text(&h, id, MK_FINISH_STOP, "ghijklmnopqrstuvwxyz"); /* "\n</think>\n\n" took the place of eleven */
+    CHECK(strcmp(host_heard(&h, id)->thought, "01234\n") == 0);
+    id = thinking("0123456789abcdefgh", true, 0);
+    expect_text(&h, id, MK_FINISH_STOP, "bcdefgh");
+    host_close(&h);
+    CHECK(atomic_load(&fake.samplers) == 0);
+}
+
+static void a_grammar_holds_the_reply_and_not_the_thought(void) {
+    mk_config config = usual_config();
+    ask *a;
+    uint64_t id;
+    host_open_ready(&h, &config);
+    a = ask_new();
+    ask_text(a, "Speak. ");
+    ask_reply(a, "freely</think>maybe");
+    a->open = "<think>";
+    a->close = "</think>";
+    a->thinking = true;
+    a->grammar = "root ::= \"yes\" | \"no\"";
+    id = host_submit(&h, a);
+    expect_text(&h, id, MK_FINISH_STOP, "no");
+    CHECK(strcmp(host_heard(&h, id)->thought, "freely") == 0);
+    host_close(&h);
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(a_reply_is_held_to_its_grammar);
@@ -209,6 +276,9 @@ int main(int argc, char **argv) {
     RUN(choices_are_weighed_by_their_logits);
     RUN(a_choice_that_is_none_is_an_error);
     RUN(a_chain_is_made_link_by_link);
+    RUN(thoughts_are_told_from_the_reply);
+    RUN(a_thought_ends_when_its_budget_is_used_up);
+    RUN(a_grammar_holds_the_reply_and_not_the_thought);
     RUN(probabilities_are_told_with_each_token);
     return 0;
 }
