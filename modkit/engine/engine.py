@@ -186,6 +186,11 @@ class Engine:
         self._check_alive()
         return self._worker.perf()
 
+    @property
+    def tool_format(self) -> str:
+        """How this model's own template writes calls of tools: "tool_call" (Hermes, Qwen and their like), or ""."""
+        return self._template.tool_format
+
     # ---- the frame's side ----
 
     def tick(self) -> None:

@@ -34,10 +34,12 @@ class Message(_Said, total=False):
     """One turn of a conversation. `content` is data: no text in it can become a special token.
 
     role is "system", "user" or "assistant". An assistant's message may carry `tokens`, the
-    `Stream.tokens` it was made of; the KV cache is then reused exactly.
+    `Stream.tokens` it was made of; the KV cache is then reused exactly. The first message may carry `tools`, which the
+    model's template is given: the game's own words, not a player's.
     """
 
     tokens: tuple[int, ...]
+    tools: list[dict[str, Any]]
 
 
 class AnyEngine(Protocol):

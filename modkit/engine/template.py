@@ -78,6 +78,11 @@ class ChatTemplate:
         self.switches = "enable_thinking" in self.source
         """whether it asks `thinking=`"""
 
+    @property
+    def tool_format(self) -> str:
+        """ "tool_call" when the template takes tools and has calls between <tool_call> and </tool_call>, else ""."""
+        return "tool_call" if "<tool_call>" in self.source and "tools" in self.source else ""
+
     def compile(self) -> None:
         """Raises TemplateError when the template is not valid Jinja."""
         if self._compiled is not None:
@@ -112,7 +117,7 @@ class ChatTemplate:
         key = f"k{os.urandom(8).hex()}"  # a letter, so that a template that changes case is found out
         marked = [{"role": m["role"], "content": f"\ue000{key}:{i}\ue001"} for i, m in enumerate(checked)]
         try:
-            given = {"bos_token": self.bos, "eos_token": self.eos, "tools": None}
+            given = {"bos_token": self.bos, "eos_token": self.eos, "tools": checked[0].get("tools") or None}
             switch = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
             text = self._compiled.render(messages=marked, add_generation_prompt=True, **given, **switch)
         except _Refused as refusal:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import ActionRefused, ModkitError, OptionError
-from modkit.persona.offer import Action, Offer, Offers, problem
+from modkit.persona.offer import Action, Offer, Offers, problem, tool
 
 if TYPE_CHECKING:
     from modkit.engine.marks import Call
@@ -54,6 +54,8 @@ class Deed:
 class Actions:
     """An NPC's actions: `npc.actions.add(function, when=...)`. Everything on the game's thread.
 
+    style: how the model writes calls. "auto" (default): as its own template has it, where that takes tools (Hermes,
+    Qwen and their like), else ours; "ours" and "tools" decide it.
     budget: calls in one turn (default 3). dry_run: calls are checked and logged, but nothing is done. `log` holds the
     last 500 deeds; `str(deed)` is a line for a player to read.
     """
@@ -64,6 +66,7 @@ class Actions:
         self._offers = Offers()
         self._facts: list[str] = []
         self._listeners: list[Callable[[Deed], None]] = []
+        self.style = "auto"
         self.budget = 3
         self.dry_run = False
         self.log: deque[Deed] = deque(maxlen=MAX_LOG)
@@ -104,7 +107,7 @@ class Actions:
     def offered(self, names: Iterable[str] | None = None) -> Offer:
         """What can be done now (of these names, or of all)."""
         if names is None:
-            return self._offers.of(self._actions.values(), self.budget)
+            return self._offers.of(self._actions.values(), self.budget, self._by_template)
         if isinstance(names, str):
             raise OptionError('actions are a list of names: write say(text, actions=["give"])')
         chosen = []
@@ -113,9 +116,21 @@ class Actions:
                 known = ", ".join(self._actions) or "none"
                 raise OptionError(f"there is no action {name!r}; {self._npc.name} has: {known}")
             chosen.append(self._actions[name])
-        return self._offers.of(chosen, self.budget)
+        return self._offers.of(chosen, self.budget, self._by_template)
 
     # ---- for the NPC ----
+
+    @property
+    def _by_template(self) -> bool:
+        if self.style not in ("auto", "ours", "tools"):
+            raise OptionError(f'actions.style={self.style!r}: give "auto", "ours" or "tools"')
+        if self.style != "auto":
+            return self.style == "tools"
+        return getattr(self._npc.engine, "tool_format", "") == "tool_call"
+
+    def _tools(self) -> list[dict[str, Any]]:
+        """What the template is told, the same in every turn."""
+        return [tool(action) for action in self._actions.values()]
 
     def _add(self, action: Action) -> None:
         if action.name in self._actions:

@@ -174,6 +174,7 @@ class NPC(Living):
         heard = self._notices()
         turn = Turn(who, text, (*(str(fact) for fact in facts), *heard, *noticed), present=others, time=self.time)
         turn.offer, turn.noticed, turn.heard, turn.inner = offer, len(noticed), heard, self._self()
+        turn.tools = self.actions._tools() if offer.tools else []
         turn.chosen = None if memories is None else tuple(memories)
         names = self.persona.gate_names
         turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
@@ -189,7 +190,7 @@ class NPC(Living):
             self.actions._put_back(noticed)
             self._overheard[:0] = heard
             raise
-        stream.expect(self.moods, self.gestures, calls=True)
+        stream.expect(self.moods, self.gestures, calls=True, tools=offer.tools)
         stream._listen(lambda event: self._happened(event, turn))
         self._turns.append(turn)
         self._speaking = (stream, turn)
@@ -305,6 +306,8 @@ class NPC(Living):
         complete(turn, self.name)
         self._make_room(prompt.system_message(self.persona.card, self.language)["content"], earlier, turn, room)
         messages = self._so_far(earlier)
+        if turn.tools:
+            messages[0]["tools"] = turn.tools
         messages.append(prompt.user_message(turn.content or ""))
         turn.first = self._first
         turn.prompt_bytes = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)

@@ -23,7 +23,7 @@ from modkit.native.grammar.schema import schema_rules
 from modkit.native.grammar.shape import Shapes
 from modkit.native.grammar.write import quoted, renamed, write
 
-__all__ = ["Action", "Offer", "Offered"]
+__all__ = ["Action", "Offer", "Offered", "Offers", "problem", "tool"]
 
 _log = logging.getLogger("modkit.persona")
 
@@ -32,6 +32,7 @@ MAX_CHOICES = 40  # of one parameter at one moment
 MAX_LINE = 240  # characters of an action's line in the prompt
 _KEPT = 64  # offers whose grammar is kept
 OPEN, CLOSE = "<do:", ">"
+TOOL, TOOL_END = "<tool_call>", "</tool_call>"
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Offer:
     budget: int = 3
     triggers: tuple[str, ...] = (OPEN,)
     root: str = "root"
+    tools: bool = False
     _made: str = field(default="", repr=False)
 
     @property
@@ -159,7 +161,7 @@ class Offer:
     def gbnf(self) -> str:
         """Free speech with calls in it: from the first `<do:` on, only what is offered, `budget` times."""
         if not self._made and self.actions:
-            self._made = _gbnf(self.actions, self.budget)
+            self._made = _gbnf(self.actions, self.budget, self.tools)
         return self._made
 
     def find(self, name: str) -> Offered | None:
@@ -176,19 +178,30 @@ class Offers:
     def __init__(self) -> None:
         self._kept: dict[Any, Offer] = {}
 
-    def of(self, actions: Iterable[Action], budget: int) -> Offer:
-        """The offer of what can be done now."""
+    def of(self, actions: Iterable[Action], budget: int, tools: bool = False) -> Offer:
+        """The offer of what can be done now; `tools`: in the form that the model's own template has."""
         now = tuple(offered for action in actions if (offered := action.now()) is not None)
-        key = (now, budget)
+        key = (now, budget, tools)
         try:
             offer = self._kept.get(key)
         except TypeError:  # a choice that cannot be hashed
-            return Offer(now, budget)
+            return _offer(now, budget, tools)
         if offer is None:
             while len(self._kept) >= _KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            offer = self._kept[key] = Offer(now, budget)
+            offer = self._kept[key] = _offer(now, budget, tools)
         return offer
+
+
+def _offer(now: tuple[Offered, ...], budget: int, tools: bool) -> Offer:
+    return Offer(now, budget, (TOOL if tools else OPEN,), tools=tools)
+
+
+def tool(action: Action) -> dict[str, Any]:
+    """The action as a template's list of tools takes it, without what changes from turn to turn: the cache holds it."""
+    summary = action.summary.replace("<", "‹")  # a template's text may hold special tokens, a docstring none
+    about = {"name": action.name, "description": summary, "parameters": action.schema}
+    return {"type": "function", "function": about}
 
 
 def problem(offered: Offered, text: str) -> tuple[dict[str, Any], str]:
@@ -235,11 +248,18 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _WORDS = 'words ::= ([^<] | "<" ([^d<] | "d" ([^o<] | "o" [^:<])))*'
 
 
-def _gbnf(actions: tuple[Offered, ...], budget: int) -> str:
+_TOOL_WORDS = 'words ::= ([^<] | "<" ([^t<] | "t" ([^o<] | "o" [^o<])))*'
+
+
+def _gbnf(actions: tuple[Offered, ...], budget: int, tools: bool) -> str:
     """Put together from texts that were made when the actions were added: a turn begins inside a frame."""
-    calls = " | ".join(f'"{offered.action.name} " {offered.action.root}' for offered in actions)
     more = f" (call words){{0,{budget - 1}}}" if budget > 1 else ""
     rules = "".join(offered.rules for offered in actions)
+    if tools:
+        names = (quoted(f'{offered.action.name}", "arguments": ') + f" {offered.action.root}" for offered in actions)
+        begin, end = quoted(f'{TOOL}\n{{"name": "'), quoted(f"}}\n{TOOL_END}")
+        return f"root ::= call words{more}\ncall ::= {begin} ({' | '.join(names)}) {end}\n{_TOOL_WORDS}\n{rules}"
+    calls = " | ".join(f'"{offered.action.name} " {offered.action.root}' for offered in actions)
     return f'root ::= call words{more}\ncall ::= "{OPEN}" ({calls}) "{CLOSE}"\n{_WORDS}\n{rules}'
 
 

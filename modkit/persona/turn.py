@@ -44,6 +44,7 @@ class Turn:
     deeds: list[Deed] = field(default_factory=list)
     offer: Offer | None = field(default=None, repr=False)
     chosen: tuple[Memory, ...] | None = field(default=None, repr=False)  # memories given in place of a lookup
+    tools: list[dict[str, Any]] = field(default_factory=list, repr=False)  # for the model's own template
     noticed: int = 0  # how many of the last facts are what came of earlier deeds
     present: tuple[str, ...] = ()  # who else was there
     time: float = 0.0  # of the game, in hours
