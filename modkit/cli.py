@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has said what is wrong; a host that calls main() is not to be ended
         return stop.code if isinstance(stop.code, int) else 2
+    except AttributeError:
+        if sys.stderr is not None:
+            raise
+        return 2  # 3.10's argparse complains to a stderr that a windowed host does not have
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
     try:
         code = int(options.run(options))

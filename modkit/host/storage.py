@@ -69,7 +69,8 @@ class Storage(MutableMapping[str, Any]):
 
 def pack(value: Any, where: str) -> bytes:
     """The value as bytes; raises `ModError` that names the place of what cannot be kept."""
-    _check(value, where, [])
+    if not _is_plain(value, MAX_DEPTH):
+        _check(value, where, [])
     try:
         data: bytes = msgpack.packb(value, use_bin_type=True)
     except (ValueError, OverflowError, TypeError) as error:
@@ -82,6 +83,22 @@ def pack(value: Any, where: str) -> bytes:
 def unpack(data: bytes) -> Any:
     """What `pack` packed; tuples come back as lists."""
     return msgpack.unpackb(data, strict_map_key=False, raw=False)
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether it can be kept, quickly; `_check` then says what cannot, and where."""
+    kind = type(value)
+    if kind is str or kind is int or kind is float or kind is bool or value is None or kind is bytes:
+        return kind is not int or -(2**63) <= value < 2**64
+    if depth == 0:
+        return False
+    if kind is list or kind is tuple:
+        return all(_is_plain(item, depth - 1) for item in value)
+    if kind is dict:
+        return all(type(key) in (str, int) for key in value) and all(
+            _is_plain(item, depth - 1) for item in value.values()
+        )
+    return False
 
 
 def _check(value: Any, where: str, above: list[int]) -> None:

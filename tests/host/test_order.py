@@ -206,3 +206,29 @@ def test_a_mod_loaded_later_finds_what_it_needs_or_says_what_is_missing(write_mo
     mod(write_mod, "asks", "base >=1")
     host.load(mods / "asks")
     assert [one.id for one in host.mods] == ["base", "asks"]
+
+
+def test_no_manifest_however_damaged_raises_anything_but_a_sentence(write_mod: WriteMod, mods: Path) -> None:
+    whole = (
+        b'id = "x"\nname = "X"\nversion = "1.2"\nauthors = ["a"]\nmodkit = ">=0.1"\nrequires = ["? a >=1", "~ b"]\n'
+        b'permissions = ["files"]\n[settings.volume]\ntype = "int"\ndefault = 3\nmin = 0\nmax = 9\nchoices = [3, 4]\n'
+    )
+    rng = random.Random(11)
+    folder = write_mod("x")
+    loaded = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for _ in range(rng.randrange(1, 6)):
+            place = rng.randrange(len(damaged))
+            kind = rng.randrange(3)
+            if kind == 0:
+                damaged[place] = rng.randrange(256)
+            elif kind == 1:
+                del damaged[place : place + rng.randrange(1, 20)]
+            else:
+                damaged[place:place] = rng.choice((b"[", b'"', b"\x00", b"= 1e999", b"\n[a.b]\n", b"{}", b"\xff"))
+        (folder / "mod.toml").write_bytes(damaged)
+        with Host(mods) as host:
+            loaded += len(host.mods)
+            assert all(report.problem for report in host.report.values() if report.state == "refused")
+    assert 0 < loaded < 400
