@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("actions", "engine", "grammars", "models"))]
+NAMES = ("actions", "engine", "grammars", "models", "protocol")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 
 
 def snippets(language: str) -> list[tuple[str, str]]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modkit.engine.marks import Tag
 from modkit.errors import ModkitError, OptionError
+from modkit.ipc.deeds import MAX_ACTIONS, action_from
 from modkit.persona import NPC, Save
 
 if TYPE_CHECKING:
     from modkit.engine import AnyEngine, Stream
+    from modkit.persona.actions import Deed
 
 __all__ = ["Later", "Service", "Session"]
 
@@ -46,6 +49,8 @@ class Later:
 class _Speech:
     stream: Stream
     npc: str
+    seen: int = 0  # of the stream's events
+    deeds: list[dict[str, Any]] = field(default_factory=list)  # not yet told
 
 
 class Service:
@@ -119,12 +124,14 @@ class Session:
         self.service = service
         self.speeches: dict[int, _Speech] = {}
         self._next = 1
+        self._heard: list[NPC] = []
         self._methods: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "status": self._status,
             "load": self._load,
             "say": self._say,
             "poll": self._poll,
             "cancel": self._cancel,
+            "actions": self._actions,
             "transcript": self._transcript,
             "save": self._save,
             "ping": self._ping,
@@ -148,6 +155,13 @@ class Session:
             text = stream.take()
             if text:
                 found.append(("words", {"stream": id, "npc": speech.npc, "text": text}))
+            happened = stream.events[speech.seen :]
+            speech.seen += len(happened)
+            for tag in happened:
+                if isinstance(tag, Tag):  # a mood or a gesture
+                    found.append((tag.kind, {"stream": id, "npc": speech.npc, "name": tag.name}))
+            found += [("action", {"stream": id, "npc": speech.npc, **deed}) for deed in speech.deeds]
+            speech.deeds.clear()
             if stream.done:
                 del self.speeches[id]
                 found.append(("done", _end(id, speech)))
@@ -202,6 +216,8 @@ class Session:
         id = self._next
         self._next += 1
         self.speeches[id] = _Speech(stream, npc.id)
+        if len(npc.actions):
+            self._listen(npc)
         return {"stream": id, "npc": npc.id}
 
     def _poll(self, params: Mapping[str, Any]) -> Any:
@@ -220,6 +236,37 @@ class Session:
                 npc.interrupt()  # what she said so far stands
             speech.stream.cancel()
         return {"cancelled": speech is not None}
+
+    def _actions(self, params: Mapping[str, Any]) -> Any:
+        """Declares what a character can do from now on, and the moods and gestures she may show."""
+        _only(params, "npc", "actions", "moods", "gestures")
+        npc = self.service.npc(_text(params, "npc", 60) if "npc" in params else None)
+        given = params.get("actions") or []
+        if not isinstance(given, list) or len(given) > MAX_ACTIONS:
+            raise OptionError(f'"actions" is a list of at most {MAX_ACTIONS}')
+        made = [action_from(one) for one in given]
+        tags = [_texts(params, name, 64, 40) for name in ("moods", "gestures")]
+        for name in list(npc.actions):
+            npc.actions.remove(name)
+        for function in made:
+            npc.actions.add(function)
+        npc.moods, npc.gestures = frozenset(tags[0]), frozenset(tags[1])
+        return {"actions": list(npc.actions)}
+
+    def _listen(self, npc: NPC) -> None:
+        """Hears of what she does while a reply of ours is under way. Once for each character."""
+        if npc in self._heard:
+            return
+        self._heard.append(npc)
+        id = npc.id
+
+        def tell(deed: Deed) -> None:
+            speech = next((s for s in reversed(self.speeches.values()) if s.npc == id), None)
+            if speech is not None and len(speech.deeds) < 64:
+                told = {"name": deed.name, "arguments": deed.arguments, "outcome": deed.outcome, "fact": deed.fact}
+                speech.deeds.append(told)
+
+        npc.actions.on_deed(tell)
 
     def _transcript(self, params: Mapping[str, Any]) -> Any:
         _only(params, "npc", "last")
