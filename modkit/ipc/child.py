@@ -129,7 +129,7 @@ class _Service:
             decoded = worker.decoded
             if decoded != self._decoded:
                 self._decoded, self._last_news = decoded, now
-            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded}])
+            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": list(worker.drafts)}])
 
     def _look_for_vectors(self, records: bytes) -> None:
         """What a request for vectors has made goes out before the record that says it is done."""

@@ -100,6 +100,7 @@ class ChildWorker(Worker):
         self._info: dict[str, Any] | None = None
         self._progress_seen = 0.0
         self._decoded_seen = 0
+        self._drafts_seen = (0, 0)
         self._death = ""
         self._closed = False
         line = command(python, "modkit.ipc.child", str(os.getpid()))
@@ -180,6 +181,8 @@ class ChildWorker(Worker):
         if name == "status":
             self._progress_seen = float(params["progress"])
             self._decoded_seen = int(params["decoded"])
+            ahead, said = params["drafts"]
+            self._drafts_seen = int(ahead), int(said)
         elif name == "info":
             self._info = params
         elif name == "refused":
@@ -250,6 +253,10 @@ class ChildWorker(Worker):
 
     def perf(self) -> dict[str, float]:
         return {}
+
+    @property
+    def drafts(self) -> tuple[int, int]:
+        return self._drafts_seen
 
     def loaded(self) -> dict[str, Any]:
         if self._info is None:
