@@ -319,3 +319,14 @@ def test_damaged_files_of_games_are_read_or_refused(tmp_path: Path, names: tuple
 def test_no_reader_breaks_on_the_file_of_another_game(name: str) -> None:
     for each in all_readers():
         force(each, GAMES / name)
+
+
+def test_the_rest_of_an_rpg_maker_folder_is_silent_and_no_failure(tmp_path: Path) -> None:
+    weapon = '{"id":1,"animationId":6,"description":"A dull oar.","iconIndex":97,"name":"Oar","note":"","price":3}'
+    (tmp_path / "Weapons.json").write_text(f"[\nnull,\n{weapon}\n]", encoding="utf-8")
+    (tmp_path / "System.json").write_text('{"airship":{"bgm":{}},"armorTypes":["","Hat"]}', encoding="utf-8")
+    reading = Reading([tmp_path])
+    assert list(reading) == [] and reading.problems == []
+    (tmp_path / "Weapons.json").write_text('{"swords": 3}', encoding="utf-8")  # by its name alone nothing is believed
+    again = Reading([tmp_path])
+    assert list(again) == [] and [Path(problem.file).name for problem in again.failed] == ["Weapons.json"]

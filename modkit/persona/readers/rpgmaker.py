@@ -30,6 +30,10 @@ _ACTOR_MARKS = ('"faceName"', '"battlerName"', '"initialLevel"')
 _INFO_MARKS = ('"parentId"', '"scrollX"', '"expanded"')
 _TROOP_MARKS = ('"members"', '"pages"', '"enemyId"')
 _COMMON_MARKS = ('"list"', '"switchId"', '"trigger"')
+# The rest of a game's data folder: nobody speaks in it, and that is no failure.
+_DATABASE = re.compile(r"\s*\[\s*null,\s*\{\s*\"id\":\s*1\b")
+_DATABASE_FILES = frozenset("animations armors classes enemies items skills states tilesets weapons".split())
+_SYSTEM_MARKS = ('"airship"', '"advanced"', '"armorTypes"', '"attackMotions"')
 _MAP_FILE = re.compile(r"map0*(\d{1,6})\Z", re.IGNORECASE)
 
 _STOCK_FACE = re.compile(r"(?:actor|people|evil|monster|nature|sf_|behemoth|spiritual|package|vehicle)", re.IGNORECASE)
@@ -51,7 +55,14 @@ def _sniff(file: DumpFile) -> float:
     sets = (_MAP_MARKS, _ACTOR_MARKS, _INFO_MARKS, _TROOP_MARKS, _COMMON_MARKS)
     if _COMMANDS.search(head) or any(all(mark in head for mark in marks) for marks in sets):
         return 0.9
-    return 0.0
+    return 0.85 if _is_database(file) else 0.0
+
+
+def _is_database(file: DumpFile) -> bool:
+    stem = file.path.stem.lower()
+    if stem == "system":
+        return any(mark in file.head for mark in _SYSTEM_MARKS)
+    return stem in _DATABASE_FILES and _DATABASE.match(file.head) is not None
 
 
 def _items(value: object) -> list[dict[str, Any]]:
@@ -77,6 +88,8 @@ def _scan(file: DumpFile, join: Join) -> None:
 @reader("rpgmaker", "RPG Maker MV or MZ", sniff=_sniff, extensions=(".json",), scan=_scan)
 def read_rpgmaker(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """Every message box, choice and scrolling text of a map, of common events or of troops."""
+    if _is_database(file):
+        return
     root = parse_json(file, keep=_KEPT)
     if isinstance(root, dict) and "events" in root:
         scene = _map_name(file, root, join)
