@@ -27,7 +27,7 @@ from modkit.native.worker import Worker
 __all__ = ["main"]
 
 STATUS_SECONDS = 0.25  # how often the parent hears that we live
-ACTIVE_SECONDS = 0.001  # between looks at the ring while words come
+ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
 IDLE_SECONDS = 0.02
 CALM_SECONDS = 2.0  # without news until the looks become rare
 ROOM = 1 << 16  # bytes that may wait for the parent before the worker's ring is left to fill
@@ -129,7 +129,8 @@ class _Service:
             decoded = worker.decoded
             if decoded != self._decoded:
                 self._decoded, self._last_news = decoded, now
-            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": list(worker.drafts)}])
+            drafts = list(worker.drafts)
+            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": drafts}])
 
     def _look_for_vectors(self, records: bytes) -> None:
         """What a request for vectors has made goes out before the record that says it is done."""

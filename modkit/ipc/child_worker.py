@@ -173,7 +173,10 @@ class ChildWorker(Worker):
                 self._news.append(message[1])
                 self.words[0] += len(message[1])
             elif kind == EVENT:
-                self._event(message[1], message[2])
+                try:
+                    self._event(message[1], message[2])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ProtocolError(f"the engine's process sent a {message[1][:40]!r} that is none") from error
             elif kind == ERROR and message[1] == START:
                 self.failed = (message[2], message[3])
 

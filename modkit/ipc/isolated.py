@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -65,6 +66,7 @@ class IsolatedEngine(Engine):
         self._ready_at: float | None = None
         self._spoken_once = False
         self._heard = 0
+        self._ticks = 0
         self._decoded = 0
         self._silence = self._stuck = 0.0
         self._last_tick = time.monotonic()
@@ -84,14 +86,17 @@ class IsolatedEngine(Engine):
 
     def tick(self) -> None:
         """As Engine.tick(). Reads at most 16 KiB and never waits."""
-        self._check_thread()
+        if threading.get_ident() != self._thread:
+            self._check_thread()
         if not self._closed and self._failure is None:
             why = self._child.pump()
             if why is not None:
                 self._child_gone(why)
             elif self._child.failed is not None or self._child.refused:
                 self._refusals()
-            self._watch()
+            self._ticks += 1
+            if not self._ticks & 7:
+                self._watch()
         super().tick()
 
     def _watch(self) -> None:
