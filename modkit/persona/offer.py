@@ -20,7 +20,7 @@ from typing import Any
 from modkit.errors import GrammarError, OptionError
 from modkit.native.grammar.pytypes import hints_of, schema_of_parameters
 from modkit.native.grammar.schema import schema_rules
-from modkit.native.grammar.shape import Shapes
+from modkit.native.grammar.shapes import Shapes
 from modkit.native.grammar.write import quoted, renamed, write
 
 __all__ = ["Action", "Offer", "Offered", "Offers", "problem", "tool"]

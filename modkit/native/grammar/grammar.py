@@ -8,12 +8,13 @@ from typing import Any
 
 from modkit.errors import GrammarError
 from modkit.native.grammar import gbnf as _gbnf
+from modkit.native.grammar.abnf import abnf_rules
 from modkit.native.grammar.automaton import DFA, flat
 from modkit.native.grammar.check import check
+from modkit.native.grammar.ebnf import ebnf_rules
 from modkit.native.grammar.generate import Members
 from modkit.native.grammar.match import Machine, Matcher, Next
 from modkit.native.grammar.nodes import Node, Ref, Rules, Text, alt, opt, repeat, seq
-from modkit.native.grammar.notations import abnf_rules, ebnf_rules
 from modkit.native.grammar.pytypes import schema_of
 from modkit.native.grammar.regex import regex
 from modkit.native.grammar.schema import schema_rules

@@ -37,7 +37,9 @@ from modkit.native.grammar.nodes import (
 )
 from modkit.native.grammar.numbers import Bounds, integers, numbers
 from modkit.native.grammar.regex import regex
-from modkit.native.grammar.shape import Schema, Shape, Shapes, kind_of, same, text_language
+from modkit.native.grammar.shape import Schema, Shape, text_language
+from modkit.native.grammar.shapes import Shapes
+from modkit.native.grammar.values import kind_of, same
 from modkit.native.grammar.write import Builder
 
 __all__ = ["schema_rules"]

@@ -155,7 +155,7 @@ def duplicate_keys(text: str) -> bool:
 
 
 def test_the_checker_of_values_agrees_with_jsonschema() -> None:
-    from modkit.native.grammar.shape import Shapes
+    from modkit.native.grammar.shapes import Shapes
 
     checked = 0
     for path in SUITE:
