@@ -32,7 +32,9 @@ _TROOP_MARKS = ('"members"', '"pages"', '"enemyId"')
 _COMMON_MARKS = ('"list"', '"switchId"', '"trigger"')
 # The rest of a game's data folder: nobody speaks in it, and that is no failure.
 _DATABASE = re.compile(r"\s*\[\s*null,\s*\{\s*\"id\":\s*1\b")
-_DATABASE_FILES = frozenset("animations armors classes enemies items skills states tilesets weapons".split())
+_DATABASE_FILES = frozenset(
+    ("animations", "armors", "classes", "enemies", "items", "skills", "states", "tilesets", "weapons")
+)
 _SYSTEM_MARKS = ('"airship"', '"advanced"', '"armorTypes"', '"attackMotions"')
 _MAP_FILE = re.compile(r"map0*(\d{1,6})\Z", re.IGNORECASE)
 
