@@ -154,6 +154,7 @@ def _persona_parser(commands: Any) -> None:
     )
     build.add_argument("--player", metavar="NAME", action="append", default=[], help="who the player is in the dump")
     build.add_argument("--lang", metavar="LANG", help="one language of a dump that has several")
+    build.add_argument("--no-cache", action="store_true", help="read every file anew, changed or not")
     build.add_argument("--knowledge", metavar="TOML", help="gates, quests and lore: see docs/personas.md")
     build.add_argument(
         "--embedder", metavar="GGUF", default="auto", help="find lines by meaning too: a model, auto (default) or none"
@@ -232,6 +233,7 @@ def _build(options: argparse.Namespace) -> int:
             lang=options.lang,
             knowledge=options.knowledge,
             embedder=embedder,
+            cache=None if options.no_cache else _cache_of(options.output),
             progress=bar,
         )
     finally:
@@ -249,6 +251,16 @@ def _build(options: argparse.Namespace) -> int:
     for language, count in report.other_languages.items():
         _complain(f"{count:,} lines in another language ({language}) were left out: --lang chooses one", prefix="")
     return _summary(report.problems)
+
+
+def _cache_of(output: str) -> str:
+    """Where the build of this file keeps what it read; in the user's own folder, so that it is never given away."""
+    import hashlib
+
+    from modkit.native.embedder import data_folder
+
+    name = hashlib.blake2b(os.fsencode(os.path.abspath(output)), digest_size=12).hexdigest()
+    return str(data_folder() / "builds" / f"{name}.cache")
 
 
 def _how_found(report: Any) -> str:

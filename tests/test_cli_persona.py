@@ -15,6 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "persona" / "data"
 
 
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches what modkit keeps for the user who runs it."""
+    monkeypatch.setenv("MODKIT_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def persona(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     path = tmp_path / "mara.persona"

@@ -47,7 +47,7 @@ class BuildReport:
     """What a build did: lines of hers, lines she heard, lines read in all, and the files that gave none.
 
     `embedded` lines got a vector from the `embedder`, `reused` ones kept that of the persona built before.
-    `gated` lines come to mind only under a condition.
+    `gated` lines come to mind only under a condition. `opened` files had changed, or were not in the cache.
     """
 
     path: Path
@@ -57,6 +57,7 @@ class BuildReport:
     read: int = 0
     duplicates: int = 0
     seconds: float = 0.0
+    opened: int = 0
     lore: int = 0
     gated: int = 0
     embedded: int = 0
@@ -78,6 +79,7 @@ def build(
     lang: str | None = None,
     knowledge: Knowledge | str | Path | None = None,
     embedder: Embedder | None = None,
+    cache: str | Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> BuildReport:
     """Write the persona of `speaker` from `dumps` (files and folders) to `out`, replacing it in one step.
@@ -87,7 +89,8 @@ def build(
     `players` are names in the dump under which the player speaks, beside Player, You, PC and User. `lang`
     keeps one language of a dump that states several (default: the one most of her lines have). `knowledge`
     is a `Knowledge` or its TOML file: gates, quests, lore. With an `embedder` lines are found by meaning too;
-    vectors of lines that stand in the old `out` already are taken from there. `progress` gets a number from
+    vectors of lines that stand in the old `out` already are taken from there. `cache` is a file in which what was read
+    is kept, so that the next build opens only what has changed. `progress` gets a number from
     0.0 to 1.0. Raises DumpError when nothing could be read and PersonaError when the
     speaker is not in the dumps or `out` cannot be written.
     """
@@ -99,7 +102,7 @@ def build(
     known = known if isinstance(known, Knowledge) else Knowledge.read(known)
     part = 0.3 if embedder is not None else 1.0  # of the time, that reading takes
     told = None if progress is None else lambda share: progress(share * part)
-    reading = Reading(dumps, aliases=aliases, progress=told)
+    reading = Reading(dumps, aliases=aliases, progress=told, cache=cache)
     report = BuildReport(Path(out), name)
     with store.create(report.path) as connection:
         _gather(connection, reading, report)
@@ -119,6 +122,7 @@ def build(
         _write_meta(connection, reading, report, text, players)
         connection.execute("INSERT INTO meta (key, value) VALUES ('census', ?)", (census.as_json(),))
     report.problems, report.duplicates = reading.problems, reading.duplicates
+    report.opened = reading.opened
     report.seconds = time.monotonic() - started
     return report
 

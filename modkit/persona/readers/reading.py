@@ -13,8 +13,9 @@ from pathlib import Path
 
 from modkit.errors import DumpError
 from modkit.persona.lines import Line, Names, fold
+from modkit.persona.readers.cache import Entry, LineCache, fingerprint, version_of
 from modkit.persona.readers.known import why_not, why_not_text
-from modkit.persona.readers.registry import Join, Reader, best_reader
+from modkit.persona.readers.registry import Join, Reader, best_reader, reader_named
 from modkit.persona.readers.source import DumpFile, display_path
 
 __all__ = ["Problem", "Reading"]
@@ -35,11 +36,23 @@ class Problem:
         return self.reason if self.reason.startswith(self.file) else f"{self.file} {self.reason}"
 
 
+@dataclass(slots=True)
+class _Known:
+    """A file and its reader; `entry` when it has not changed, `file` when it had to be opened."""
+
+    path: Path
+    reader: Reader
+    file: DumpFile | None = None
+    entry: Entry | None = None
+
+
 class Reading:
     """The lines of files and folders, in the order given, folders in the order of their names.
 
     `aliases` joins spellings of a name (see `Names`). `progress` is called with a number from 0.0 to
-    1.0 now and then. Iterating raises DumpError only when a path does not exist or nothing was given.
+    1.0 now and then. `cache` is a file in which what was read is kept, so that the next reading opens only files
+    that have changed; `opened` counts those. Iterating raises DumpError only when a path does not exist or nothing was
+    given.
     """
 
     def __init__(
@@ -48,11 +61,14 @@ class Reading:
         *,
         aliases: Mapping[str, Iterable[str]] | None = None,
         progress: Callable[[float], None] | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         self.paths = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
         self.problems: list[Problem] = []
         self.files: list[tuple[str, str, int]] = []  # (name, reader, lines kept)
         self.duplicates = 0
+        self.opened = 0
+        self._cache_path = cache
         self._names = Names(aliases)
         self._progress = progress
         self._read_bytes = self._all_bytes = 0
@@ -68,45 +84,82 @@ class Reading:
         return self._names.join(name) or name
 
     def __iter__(self) -> Iterator[Line]:
+        cache = LineCache(self._cache_path) if self._cache_path is not None else None
         join = Join()
-        known = list(self._open())
-        # Once for every scan and once for every read.
-        self._all_bytes = sum(file.size * (2 if reader.scan else 1) for file, reader in known)
-        for file, reader in list(known):
-            if reader.scan is not None:
-                try:
-                    reader.scan(file, join)
-                except DumpError as error:
-                    self._fail(file, str(error))
-                    known.remove((file, reader))
+        known = list(self._open(cache))
+        same = cache is not None and all(one.entry for one in known) and cache.knows_just(one.path for one in known)
+        joined = None if same else self._scan(known, join)
+        if joined is not None:
+            for one in known:
+                if one.entry is not None and one.entry.joined != joined:
+                    one.entry = None  # what it is joined with has changed
         seen = _Seen()
-        for file, reader in known:
-            kept = 0
-            try:
-                for raw in reader.read(file, join):
-                    if raw is None:
-                        continue
-                    line = self._names.apply(raw)
-                    if seen.before(line, reader.records):
-                        self.duplicates += 1
-                    else:
-                        kept += 1
-                        yield line
-            except DumpError as error:
-                self._fail(file, str(error))
-            for warning in file.warnings[:3]:
-                self.problems.append(Problem(file.name, f"{file.name}: {warning}", fatal=False))
-            if len(file.warnings) > 3:
-                more = len(file.warnings) - 3
-                self.problems.append(Problem(file.name, f"{file.name}: {more} more like these", fatal=False))
-            self.files.append((file.name, reader.name, kept))
+        for one in known:
+            yield from self._lines_of(one, join, joined or "", seen, cache)
+        if cache is not None:
+            cache.close(one.path for one in known)
         if self._progress is not None:
             self._progress(1.0)
 
-    def _open(self) -> Iterator[tuple[DumpFile, Reader]]:
-        for path in self._walk():
+    def _scan(self, known: list[_Known], join: Join) -> str:
+        """Let every file that others are joined with say what it has to; returns what all told."""
+        # Once for every scan and once for every read.
+        self._all_bytes = sum(one.file.size * (2 if one.reader.scan else 1) for one in known if one.file is not None)
+        for one in list(known):
+            if one.reader.scan is None:
+                continue
             try:
-                file = DumpFile(path, self._advance)
+                one.file = one.file or self._opened(one.path)
+                one.reader.scan(one.file, join)
+            except DumpError as error:
+                self.problems.append(Problem(display_path(one.path), str(error)))
+                known.remove(one)
+        return fingerprint(join) if self._cache_path is not None else ""
+
+    def _lines_of(
+        self, one: _Known, join: Join, joined: str, seen: _Seen, cache: LineCache | None
+    ) -> Iterator[Line]:
+        name = display_path(one.path)
+        kept = 0
+        warnings: list[str] = list(one.entry.warnings) if one.entry is not None else []
+        try:
+            rows: Iterable[Line | None]
+            if one.entry is not None and cache is not None:
+                rows = cache.lines(one.entry)
+            else:
+                file = one.file or self._opened(one.path)
+                warnings = file.warnings
+                rows = one.reader.read(file, join)
+                rows = rows if cache is None else cache.keep(one.path, one.reader, joined, rows)
+            for raw in rows:
+                if raw is None:
+                    continue
+                line = self._names.apply(raw)
+                if seen.before(line, one.reader.records):
+                    self.duplicates += 1
+                else:
+                    kept += 1
+                    yield line
+            if cache is not None and one.entry is None and warnings:
+                cache.warn(one.path, warnings)
+        except DumpError as error:
+            self.problems.append(Problem(name, str(error)))
+        for warning in warnings[:3]:
+            self.problems.append(Problem(name, f"{name}: {warning}", fatal=False))
+        if len(warnings) > 3:
+            more = len(warnings) - 3
+            self.problems.append(Problem(name, f"{name}: {more} more like these", fatal=False))
+        self.files.append((name, one.reader.name, kept))
+
+    def _open(self, cache: LineCache | None) -> Iterator[_Known]:
+        for path in self._walk():
+            entry = cache.entry(path) if cache is not None else None
+            reader = reader_named(entry.reader) if entry is not None else None
+            if entry is not None and reader is not None and entry.version == version_of(reader):
+                yield _Known(path, reader, entry=entry)
+                continue
+            try:
+                file = self._opened(path)
             except DumpError as error:
                 self.problems.append(Problem(display_path(path), str(error)))
                 continue
@@ -115,7 +168,11 @@ class Reading:
             if reader is None:
                 self._fail(file, reason or why_not_text(file))
             else:
-                yield file, reader
+                yield _Known(path, reader, file)
+
+    def _opened(self, path: Path) -> DumpFile:
+        self.opened += 1
+        return DumpFile(path, self._advance)
 
     def _walk(self) -> Iterator[Path]:
         if not self.paths:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from modkit.persona.lines import Line
 from modkit.persona.readers.source import DumpFile
 
-__all__ = ["Join", "Reader", "all_readers", "best_reader", "reader"]
+__all__ = ["Join", "Reader", "all_readers", "best_reader", "reader", "reader_named"]
 
 
 class Join:
@@ -25,6 +25,10 @@ class Join:
     def table(self, topic: str) -> dict[str, object]:
         """The dict shared under `topic`, such as "rpy.characters"."""
         return self._tables.setdefault(topic, {})
+
+    def tables(self) -> dict[str, dict[str, object]]:
+        """All of them, by topic."""
+        return self._tables
 
 
 Read = Callable[[DumpFile, Join], Iterable["Line | None"]]
@@ -74,6 +78,11 @@ def reader(
 def all_readers() -> tuple[Reader, ...]:
     """Every registered reader, in the order of registration."""
     return tuple(_readers.values())
+
+
+def reader_named(name: str) -> Reader | None:
+    """The registered reader of that name."""
+    return _readers.get(name)
 
 
 def best_reader(file: DumpFile) -> Reader | None:
