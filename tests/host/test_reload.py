@@ -412,3 +412,68 @@ def test_what_fails_in_an_api_is_its_owners_failure(write_mod: WriteMod, mods: P
     assert "light() of its api" not in (host.report["asks"].problem or "")
     assert host.report["light"].failures == 1 and "ZeroDivisionError" in (host.report["light"].last_error or "")
     assert "the mistake is in that mod" in (host.report["asks"].last_error or "")
+
+
+def test_everything_a_mod_made_is_collected_after_its_unload(write_mod: WriteMod, mods: Path, tmp_path: Path) -> None:
+    from modkit.host.apis import Api
+    from modkit.host.events import Handler
+    from modkit.host.mod import Hung, Mod, ModNPC
+    from modkit.host.scripts import Script
+    from modkit.host.tasks import Task, Timer
+
+    write_mod(
+        "maker",
+        """
+        class Thing:
+            pass
+
+        thing = Thing()
+        kept = []
+
+        @on("ready")
+        def ready(mod, event):
+            mod.on("go", lambda mod, event: kept.append(thing))
+            mod.every(0.1, lambda mod: kept.append(thing))
+            mod.after(100, lambda mod: kept.append(thing))
+            for wait in (seconds(100), frames(1000), event_("never")):
+                kept.append(mod.spawn(task(mod, wait)))
+            npc = mod.npc("sable")
+            reply = npc.say("?")
+            reply.on_done(lambda done: kept.append(thing))
+            kept.extend([mod, npc, reply, mod.open("mod.toml"), mod.storage, mod.settings, mod.api("maker"), mod.log])
+            mod.storage["a"] = 1
+            mod.offer(thing)
+
+        async def task(mod, wait):
+            kept.append(mod)
+            await wait
+
+        @save
+        def keep(mod):
+            return 1
+
+        from modkit.host import event as event_
+        """,
+    )
+    kinds = (Mod, Handler, Timer, Task, Hung, ModNPC, Api, Script)
+
+    def alive() -> list[str]:
+        gc.collect()
+        return sorted(
+            type(one).__name__
+            for one in gc.get_objects()
+            if isinstance(one, kinds) or (type(one).__name__ == "Thing" and "maker" in type(one).__module__)
+        )
+
+    before = alive()
+    engine = FakeEngine(["word " * 1000])
+    host = Host(mods, engine=engine, save=tmp_path / "a.save")
+    talker = Talker(engine)
+    host.add_npc("sable", talker)
+    run_ticks(host, 5, 0.1)
+    assert host.report["maker"].failures == 0
+    assert {"Mod", "Handler", "Timer", "Task", "Hung", "ModNPC", "Api", "Script", "Thing"} <= set(alive())
+    host.unload("maker")
+    host.tick(0.1)
+    assert alive() == before, "while the game still holds the reply"
+    assert talker.replies[0].finish == "cancelled"
