@@ -4,8 +4,8 @@
 handler rests, twice as many frames each time (64 at most); after `limit` in a row the mod is suspended.
 
 *Time.* A call longer than `slow` runs up a debt, its excess in ms, of which a millisecond is forgiven each frame.
-So one pause of the garbage collector is forgotten, and 9 ms in every frame are borne; but who owes `THROTTLE` is
-throttled until all is forgiven, and who owes `SUSPEND` is suspended.
+So one pause of the garbage collector is forgotten, and 9 ms in every frame are borne; but who owes `THROTTLE`, after
+two calls at the least, is throttled until all is forgiven, and who owes `SUSPEND`, after five, is suspended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EVERY = 8
 """A throttled mod's timers, coroutines and "tick" handlers run in every eighth frame."""
 THROTTLE = 250.0
 SUSPEND = 1000.0
-_MOST = 400.0  # ms that one call can add: nobody is suspended for fewer than three
+_MOST = 240.0  # ms that one call can add: one stall of the whole machine is nobody's fault
 _QUIET = 300  # frames without a word about a handler after which the next failure is news again
 _ours = str(Path(__file__).parent)
 
