@@ -22,7 +22,7 @@ void mk_slot_truncate(mk_engine *e, mk_slot *slot, int32_t n) {
 /* How many tokens of the prompt need no prefill in this slot. The last one is always decoded: its logits are
  * needed. */
 static int32_t usable(const mk_engine *e, const mk_slot *slot, const int32_t *tokens, int32_t n) {
-    int32_t common = mk_common(slot->tokens, slot->n_done, tokens, n - 1);
+    int32_t common = slot->set == e->set_wanted ? mk_common(slot->tokens, slot->n_done, tokens, n - 1) : 0;
     return common < slot->n_done && e->whole_only ? 0 : common;
 }
 
@@ -104,7 +104,11 @@ mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
     } else if (other != NULL) {
         copy_slot(e, slot, other);
     }
-    own = mk_common(slot->tokens, slot->n_done, tokens, n - 1);
+    if (state == NULL && other == NULL && slot->set != e->set_wanted) {
+        own = 0;
+    } else {
+        own = mk_common(slot->tokens, slot->n_done, tokens, n - 1);
+    }
     mk_slot_truncate(e, slot, own);
     mk_library_leave(e);
     return slot;
@@ -113,6 +117,7 @@ mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
 /* For a slot whose cache is lost: a stored state that its tokens begin with. */
 void mk_slot_find_beginning(mk_engine *e, mk_slot *slot) {
     int32_t most, n = slot->n_tokens;
+    e->set_wanted = slot->set;
     mk_saved *saved = mk_store_find(e, slot->tokens, n, &most);
     if (saved != NULL && most == saved->n && saved->n < n) {
         restore(e, slot, saved, false);
@@ -138,6 +143,7 @@ bool mk_must_wait(mk_engine *e, mk_job *job) {
     if (job->tokens == NULL || n >= (int32_t) e->info.context) {
         return false; /* it ends with an error, and at once */
     }
+    e->set_wanted = job->ask.adapters;
     for (uint32_t i = 0; i < e->config.slots; i++) {
         const mk_slot *slot = &e->slots[i];
         int32_t common;
@@ -149,6 +155,9 @@ bool mk_must_wait(mk_engine *e, mk_job *job) {
         }
         if (slot->job->ask.priority < job->ask.priority) {
             continue; /* it may be kept waiting itself */
+        }
+        if (slot->set != job->ask.adapters) {
+            continue;
         }
         common = mk_common(slot->tokens, slot->n_tokens, job->tokens, n - 1);
         if (e->whole_only) {
@@ -173,6 +182,7 @@ void mk_slot_pin(mk_engine *e, mk_slot *slot) {
     int32_t pin = job->ask.n_pin >= 0 ? job->ask.n_pin : job->n_turns > 0 ? job->turns[0] : 0;
     slot->pin = pin < slot->n_tokens ? pin : slot->n_tokens - 1;
     slot->keep = job->ask.keep;
+    e->set_wanted = slot->set;
     slot->snapshot = e->config.cache_bytes > 0 && slot->pin >= LEAST_PERSONA && slot->n_done < slot->pin
                      && !mk_store_has(e, slot->tokens, slot->pin, true);
 }

@@ -334,7 +334,7 @@ int mk_engine_submit(mk_engine *e, const mk_request *request) {
         return -2;
     }
     atomic_fetch_add(&e->n_waiting, 1); /* before the worker can see it and count down */
-    if (push(e, (mk_command){MK_COMMAND_SUBMIT, request->id, job}) != 0) {
+    if (push(e, (mk_command){MK_COMMAND_SUBMIT, request->id, job, NULL}) != 0) {
         atomic_fetch_sub(&e->n_waiting, 1);
         mk_job_free(job);
         return -1;
@@ -346,15 +346,27 @@ int mk_engine_submit(mk_engine *e, const mk_request *request) {
 }
 
 int mk_engine_cancel(mk_engine *e, uint64_t id) {
-    int result = push(e, (mk_command){MK_COMMAND_CANCEL, id, NULL});
+    int result = push(e, (mk_command){MK_COMMAND_CANCEL, id, NULL, NULL});
     if (result == 0 && atomic_load(&e->alone) == id) {
         atomic_store(&e->abort_decode, true); /* nobody else loses work by it */
     }
     return result;
 }
 
+int mk_engine_adapters(mk_engine *e, const mk_adapters *given) {
+    mk_adapter_set *set = mk_adapters_copy(given);
+    if (set == NULL) {
+        return -2;
+    }
+    if (push(e, (mk_command){MK_COMMAND_ADAPTERS, 0, NULL, set}) != 0) {
+        free(set);
+        return -1;
+    }
+    return 0;
+}
+
 int mk_engine_fail_assertion(mk_engine *e) {
-    return push(e, (mk_command){MK_COMMAND_ASSERT, 0, NULL});
+    return push(e, (mk_command){MK_COMMAND_ASSERT, 0, NULL, NULL});
 }
 
 uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size) {
@@ -442,7 +454,9 @@ static void free_memory(mk_engine *e) {
     mk_command command;
     while (mk_next_command(e, &command)) {
         mk_job_free(command.job);
+        free(command.set);
     }
+    mk_adapters_free(e);
     mk_semaphore_free(&e->wake);
     mk_semaphore_free(&e->ended);
     free(e->ring.bytes);

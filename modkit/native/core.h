@@ -91,6 +91,9 @@ typedef struct mk_ggml_params {
     X(void, llama_memory_seq_cp, (void *, int32_t, int32_t, int32_t, int32_t))                                         \
     X(void, llama_memory_seq_add, (void *, int32_t, int32_t, int32_t, int32_t))                                        \
     X(bool, llama_memory_can_shift, (void *) )                                                                         \
+    X(void *, llama_adapter_lora_init, (void *, const char *) )                                                        \
+    X(int32_t, llama_set_adapters_lora, (void *, void **, size_t, float *) )                                           \
+    X(int32_t, llama_set_adapter_cvec, (void *, const float *, size_t, int32_t, int32_t, int32_t))                     \
     X(size_t, llama_state_seq_get_size, (void *, int32_t))                                                             \
     X(size_t, llama_state_seq_get_data, (void *, uint8_t *, size_t, int32_t))                                          \
     X(size_t, llama_state_seq_set_data, (void *, const uint8_t *, size_t, int32_t))                                    \
@@ -362,6 +365,7 @@ typedef struct mk_request {
     int32_t n_stops;
     int32_t max_tokens;
     int32_t n_pin;   /* tokens of the prompt that are the persona; -1: as many as come before the first turn */
+    int32_t adapters; /* the number of a set that mk_engine_adapters() gave, or 0 for none */
     bool keep;       /* a conversation: its sequence is worth memory until the next turn */
     bool add_bos;    /* begin with the tokens that the vocabulary asks for (BOS) */
     bool trim_start; /* drop white space at the beginning of the reply */
@@ -403,6 +407,17 @@ const mk_info *mk_engine_info(mk_engine *e);
 const char *mk_engine_death(mk_engine *e);
 /* 0; -1 when the queue is full; -2 when memory is out. Copies everything. */
 int mk_engine_submit(mk_engine *e, const mk_request *request);
+/* Describes a set of adapters; the n-th description of an engine is number n. -1 when the queue is full, -2 when memory
+ * is out. Copies everything; the files are read by the worker when a request first names the set. */
+enum { MK_MAX_ADAPTERS = 8, MK_MAX_ADAPTER_SETS = 256 };
+typedef struct mk_adapters {
+    const char *paths[8]; /* UTF-8, of LoRA files */
+    float scales[8];
+    int32_t n;
+    const float *control; /* a row of n_embd numbers for each layer but the first; NULL for none */
+    int32_t n_control;
+} mk_adapters;
+int mk_engine_adapters(mk_engine *e, const mk_adapters *set);
 /* 0; -1 when the queue is full. Cancelling what is over does nothing. */
 int mk_engine_cancel(mk_engine *e, uint64_t id);
 /* Copies at most `size` bytes of events out; they may end inside a record. */

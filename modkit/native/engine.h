@@ -15,7 +15,7 @@
 #include "text.h"
 
 enum { MK_MAX_SLOTS = 64 };
-enum { MK_COMMAND_SUBMIT = 1, MK_COMMAND_CANCEL = 2, MK_COMMAND_ASSERT = 3 };
+enum { MK_COMMAND_SUBMIT = 1, MK_COMMAND_CANCEL = 2, MK_COMMAND_ASSERT = 3, MK_COMMAND_ADAPTERS = 4 };
 
 /* A request as the queue carries it: one block of memory, everything copied behind the struct.
  * Owner: the host until it is in the queue, then the worker, which frees it. */
@@ -41,10 +41,22 @@ typedef struct mk_job {
     int32_t *whole, n_whole;
 } mk_job;
 
+/* A set of adapters, one block. Owner: the host until it is in the queue, then the worker. */
+typedef struct mk_adapter_set {
+    int32_t n, n_control;
+    char *paths[MK_MAX_ADAPTERS];
+    float scales[MK_MAX_ADAPTERS];
+    void *loras[MK_MAX_ADAPTERS];
+    bool tried;      /* the files were read, or not found good */
+    char error[600]; /* why they cannot be used; empty when they can */
+    float control[];
+} mk_adapter_set;
+
 typedef struct mk_command {
     int kind;
     uint64_t id;
     mk_job *job;
+    mk_adapter_set *set;
 } mk_command;
 
 /* One sequence of the context and the stream that speaks in it, if any.
@@ -65,6 +77,9 @@ typedef struct mk_slot {
     int32_t output; /* index of its logits in the batch, -1 when it has none */
     double first_token;
     uint64_t last_used;
+    int32_t set;     /* of adapters: what its cache was computed with */
+    bool aside;      /* another set's turn */
+    int32_t waited;  /* decodes that it was */
     int32_t n_prompt; /* of its tokens; the others are the reply */
     int32_t pin;  /* tokens at its beginning that are the persona */
     bool keep;    /* its cache belongs to a conversation, which may go on */
@@ -82,6 +97,7 @@ typedef struct mk_saved {
     struct mk_saved *newer, *older;
     int32_t *tokens;
     int32_t n;
+    int32_t set;     /* of adapters */
     bool persona;    /* kept at a beginning that many share; else one conversation's latest */
     bool on_disk;    /* or on its way there */
     bool reading;    /* it was asked back */
@@ -165,6 +181,10 @@ struct mk_engine {
     struct mk_sampling *sampling; /* sample.c's, NULL until a request needs it */
     uint64_t clock;           /* for last_used */
     bool all_held;            /* every waiting request waits for what another one computes */
+    mk_adapter_set *sets[MK_MAX_ADAPTER_SETS]; /* number n at n - 1 */
+    int32_t n_sets, set, set_applied; /* of the next batch; of the context */
+    bool control_applied;
+    int32_t set_wanted;       /* by the request that is being placed: what others computed counts for nothing */
     bool can_shift;           /* positions in the KV cache can be moved */
     bool copying;             /* llama.cpp carries out llama_memory_seq_cp and _seq_add in the next decode: until then
                                  no state of a sequence may be read or written */
@@ -259,6 +279,14 @@ bool mk_must_wait(mk_engine *e, mk_job *job);
 int32_t mk_prefill_left(const mk_slot *slot);
 void mk_slot_pin(mk_engine *e, mk_slot *slot);
 void mk_slot_prefilled(mk_engine *e, mk_slot *slot);
+
+/* adapter.c */
+mk_adapter_set *mk_adapters_copy(const mk_adapters *given);
+bool mk_adapters_add(mk_engine *e, mk_adapter_set *set);
+const char *mk_adapters_ready(mk_engine *e, int32_t number);
+void mk_adapters_choose(mk_engine *e);
+void mk_adapters_apply(mk_engine *e);
+void mk_adapters_free(mk_engine *e);
 
 /* shift.c */
 void mk_job_fit(mk_engine *e, mk_job *job);

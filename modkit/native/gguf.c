@@ -40,6 +40,8 @@ typedef struct {
     bool has_model;
     bool has_state;      /* keys of a recurrent model: its heads and its feed-forward may be none */
     const char *nothing; /* the first of those numbers that is 0 */
+    uint64_t embd_a, embd_b;          /* columns of an adapter's token_embd */
+    bool is_adapter, is_lora;
 } found;
 
 typedef struct {
@@ -50,6 +52,7 @@ typedef struct {
     mk_weights *weights; /* or NULL */
     char last[MAX_NAME + 2]; /* the tensor read last, and where it lies: the next one says where it ends */
     uint64_t last_offset;
+    bool adapter; /* what is read should be one */
 } reader;
 
 static int fail(reader *r, const char *format, ...) {
@@ -236,6 +239,13 @@ static int read_value(reader *r, uint64_t index) {
         return fail(r, "%.100s has an unknown type (%u)", key, type);
     }
     r->found.has_state |= strstr(key, ".ssm.") != NULL || strstr(key, ".wkv.") != NULL;
+    if (r->adapter && strcmp(key, "adapter.lora.alpha") == 0 && type != F32) {
+        return fail(r, "adapter.lora.alpha is not a float32");
+    }
+    if (r->adapter && type != STRING
+        && (strcmp(key, "general.type") == 0 || strcmp(key, "general.architecture") == 0 || strcmp(key, "adapter.type") == 0)) {
+        return fail(r, "%s is not a string", key);
+    }
     if (type == ARRAY) {
         return read_array(r, key);
     }
@@ -247,6 +257,8 @@ static int read_value(reader *r, uint64_t index) {
             memcpy(r->out->architecture, text, sizeof text);
         }
         r->found.has_model |= strcmp(key, "tokenizer.ggml.model") == 0;
+        r->found.is_adapter |= strcmp(key, "general.type") == 0 && strcmp(text, "adapter") == 0;
+        r->found.is_lora |= strcmp(key, "adapter.type") == 0 && strcmp(text, "lora") == 0;
         return 0;
     }
     {
@@ -315,6 +327,14 @@ static int read_tensor(reader *r, uint64_t index, uint64_t *end) {
     }
     if (offset > r->out->file_bytes) {
         return fail(r, "tensor %s lies beyond the end of the file", name);
+    }
+    if (r->adapter) {
+        bool usable = type == 0 || type == 1 || type == 8 || type == 30; /* f32, f16, q8_0, bf16 */
+        if (!usable || n_dims > 2) {
+            return fail(r, "tensor %s of type %u and %u dimensions is none of an adapter", name, type, n_dims);
+        }
+        r->found.embd_a = strcmp(name, "token_embd.weight.lora_a") == 0 ? dims[0] : r->found.embd_a;
+        r->found.embd_b = strcmp(name, "token_embd.weight.lora_b") == 0 ? dims[0] : r->found.embd_b;
     }
     if (strcmp(name, "token_embd.weight") == 0) {
         r->found.embd_columns = dims[0];
@@ -443,12 +463,8 @@ static FILE *open_utf8(const char *path, mk_gguf *out) {
     return file;
 }
 
-int mk_gguf_read(const char *path, mk_gguf *out) {
-    return mk_gguf_weigh(path, out, NULL);
-}
-
-int mk_gguf_weigh(const char *path, mk_gguf *out, mk_weights *weights) {
-    reader r = {.out = out, .weights = weights};
+static int read_file(const char *path, mk_gguf *out, mk_weights *weights, bool adapter) {
+    reader r = {.out = out, .weights = weights, .adapter = adapter};
     int result;
     memset(out, 0, sizeof *out);
     out->alignment = 32;
@@ -464,5 +480,23 @@ int mk_gguf_weigh(const char *path, mk_gguf *out, mk_weights *weights) {
     rewind(r.file);
     result = read_header(&r);
     fclose(r.file);
+    if (result == 0 && adapter && !(r.found.is_adapter && r.found.is_lora)) {
+        return fail(&r, "it is not a LoRA adapter (general.type and adapter.type say so)");
+    }
+    if (result == 0 && r.found.embd_a != r.found.embd_b) {
+        return fail(&r, "the two parts of token_embd.weight do not fit each other");
+    }
     return result;
+}
+
+int mk_gguf_read(const char *path, mk_gguf *out) {
+    return read_file(path, out, NULL, false);
+}
+
+int mk_gguf_weigh(const char *path, mk_gguf *out, mk_weights *weights) {
+    return read_file(path, out, weights, false);
+}
+
+int mk_gguf_read_adapter(const char *path, mk_gguf *out) {
+    return read_file(path, out, NULL, true);
 }

@@ -23,6 +23,8 @@ typedef struct mk_gguf {
 
 /* 0 when the header is good, -1 otherwise (the reason is in `out->error`). `path` is UTF-8. */
 int mk_gguf_read(const char *path, mk_gguf *out);
+/* The same for a LoRA adapter, with what llama.cpp takes for granted in one. */
+int mk_gguf_read_adapter(const char *path, mk_gguf *out);
 
 enum { MK_MAX_LAYERS = 4096 };
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -13,12 +14,21 @@ from modkit.native.samplers import Sampler
 __all__ = ["Options"]
 
 MAX_STOPS = 16
+MAX_LORAS = 8
 MAX_STOP_BYTES = 256
 _BY_SAMPLER = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"}
 OVERFLOWS = ("refuse", "drop", "trim")  # in the order of core.h
 PRIORITIES = ("ambient", "near", "player")  # in the order of core.h
 MAX_GRAMMAR = 1 << 20
 MAX_LOGPROBS = 20
+
+
+def _pair(one: object) -> tuple[str, float]:
+    """Path and scale of an adapter as it was given; an empty path when it is neither a path nor a pair."""
+    path, scale = one, 1.0
+    if isinstance(one, (list, tuple)) and len(one) == 2 and type(one[1]) in (int, float):
+        path, scale = one[0], float(one[1])
+    return (os.fspath(path), scale) if isinstance(path, (str, os.PathLike)) else ("", 0.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,10 @@ class Options:
                         beginning, also in mid-sentence; a last turn that alone is too long is refused. "trim": as
                         "drop", but such a turn loses its beginning. "refuse": an error, or the reply's end.
                         None: "drop" in a chat or with `pin`, else "refuse"
+    lora                adapters for this reply: the path of a LoRA file, a list of paths, or of (path, scale) pairs; up
+                        to 8. Others' replies are not touched, and what one set computed is not used for another
+    control             a control vector: float32 numbers (a buffer, or a list), a row of the model's embedding size for
+                        each layer but the first
     priority            "player" (who talks with the player), "near" or "ambient": shares of 4, 2 and 1 when several
                         speak and there is not time for all; a waiting one of higher priority starts first
     grammar             what the reply is held to: a Grammar, or a str of GBNF; a wrong one ends the stream with
@@ -71,6 +85,8 @@ class Options:
     thinking: bool | None = None
     thinking_budget: int | None = None
     overflow: str | None = None
+    lora: object = ()
+    control: object = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -99,6 +115,8 @@ class Options:
             raise OptionError(f'priority={self.priority!r}: give "player", "near" or "ambient"')
         if self.overflow is not None and self.overflow not in OVERFLOWS:
             raise OptionError(f'overflow={self.overflow!r}: give "drop", "trim", "refuse" or None')
+        self.loras()
+        self.control_vector()
         self.stops()
         self.grammar_text()
         self.chain()
@@ -154,6 +172,35 @@ class Options:
         if made is None:
             return None
         return {"gbnf": made[0].decode(), "root": made[1].decode(), "triggers": [t.decode() for t in made[2]]}
+
+    def loras(self) -> tuple[tuple[str, float], ...]:
+        """(absolute path, scale) of each; raises OptionError."""
+        given = [self.lora] if isinstance(self.lora, (str, os.PathLike)) else self.lora
+        made = []
+        listed: Sequence[object] = given if isinstance(given, Sequence) else [None]
+        for one in listed:
+            path, scale = _pair(one)
+            if not path or "\0" in path or not abs(scale) <= 1000:
+                raise OptionError(f"lora={self.lora!r}: give the path of a LoRA file, or a list of (path, scale) pairs")
+            made.append((os.path.abspath(path), scale))
+        if len(made) > MAX_LORAS:
+            raise OptionError(f"lora: at most {MAX_LORAS} adapters at once")
+        return tuple(made)
+
+    def control_vector(self) -> bytes:
+        """As float32; raises OptionError."""
+        if self.control is None:
+            return b""
+        try:
+            if isinstance(self.control, (list, tuple)):
+                numbers = array("f", self.control)
+            else:
+                numbers = array("f", bytes(memoryview(self.control).cast("B")))  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise OptionError(f"control: give a buffer or a list of float32 numbers ({error})") from None
+        if not numbers or len(numbers) > 1 << 24 or not all(map(math.isfinite, numbers)):
+            raise OptionError("control: the vector is empty, too long, or has a number that is not finite")
+        return numbers.tobytes()
 
     def drawn_seed(self) -> int:
         """The seed, or a random one."""

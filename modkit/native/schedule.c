@@ -20,11 +20,11 @@ static double weight(const mk_slot *slot) {
 }
 
 static bool is_speaking(const mk_slot *slot) {
-    return slot->job != NULL && slot->n_tokens - slot->n_done == 1;
+    return slot->job != NULL && !slot->aside && slot->n_tokens - slot->n_done == 1;
 }
 
 static bool is_prefilling(const mk_slot *slot) {
-    return slot->job != NULL && slot->n_tokens - slot->n_done > 1;
+    return slot->job != NULL && !slot->aside && slot->n_tokens - slot->n_done > 1;
 }
 
 /* Its next token is its first: all of its prompt but the last token was in the cache. */
@@ -350,6 +350,7 @@ void mk_batch_fill(mk_engine *e) {
     e->batch.n_tokens = 0;
     e->next_due = 0;
     e->forecast = (mk_forecast){0};
+    mk_adapters_choose(e);
     keep_accounts(e);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];

@@ -99,6 +99,7 @@ static void cut_out(mk_engine *e, mk_slot *slot, int32_t at, int32_t gap) {
 mk_slot *mk_slot_for(mk_engine *e, const mk_job *job) {
     int32_t fitted = 0, whole = 0;
     mk_slot *slot;
+    e->set_wanted = job->ask.adapters;
     if (job->whole != NULL && e->can_shift) {
         fitted = mk_at_hand(e, job->tokens, job->n_tokens);
         whole = mk_at_hand(e, job->whole, job->n_whole);

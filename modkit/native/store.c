@@ -90,7 +90,7 @@ static bool to_disk(mk_engine *e, mk_saved *saved) {
     if (saved->on_disk) {
         return true;
     }
-    if (e->disk == NULL || saved->size > e->config.disk_bytes || e->store.disk_failed) {
+    if (e->disk == NULL || saved->set != 0 || saved->size > e->config.disk_bytes || e->store.disk_failed) {
         return false;
     }
     atomic_fetch_add(&saved->bytes->owners, 1);
@@ -154,7 +154,7 @@ void mk_store_free(mk_engine *e) {
 /* How much of the state a prompt of n tokens can go on from. The last token is always decoded: its logits
  * are needed. */
 static int32_t usable(const mk_engine *e, const mk_saved *saved, const int32_t *tokens, int32_t n) {
-    int32_t common = mk_common(saved->tokens, saved->n, tokens, n - 1);
+    int32_t common = saved->set == e->set_wanted ? mk_common(saved->tokens, saved->n, tokens, n - 1) : 0;
     return common < saved->n && e->whole_states ? 0 : common;
 }
 
@@ -179,7 +179,7 @@ mk_saved *mk_store_find(mk_engine *e, const int32_t *tokens, int32_t n, int32_t 
 /* Whether just these tokens are stored; or, not `exactly`, more that begin with them and can be cut. */
 bool mk_store_has(const mk_engine *e, const int32_t *tokens, int32_t n, bool exactly) {
     for (const mk_saved *saved = e->store.newest; saved != NULL; saved = saved->older) {
-        if (mk_common(saved->tokens, saved->n, tokens, n) == n && (saved->n == n || !(exactly || e->whole_states))) {
+        if (saved->set == e->set_wanted && mk_common(saved->tokens, saved->n, tokens, n) == n && (saved->n == n || !(exactly || e->whole_states))) {
             return true;
         }
     }
@@ -259,7 +259,7 @@ void mk_store_answers(mk_engine *e) {
 static void drop_older(mk_engine *e, const mk_saved *newer) {
     for (mk_saved *saved = e->store.newest, *next; saved != NULL; saved = next) {
         next = saved->older;
-        if (!saved->persona && saved != e->store.in_use && saved->n <= newer->n
+        if (!saved->persona && saved != e->store.in_use && saved->set == newer->set && saved->n <= newer->n
             && mk_common(saved->tokens, saved->n, newer->tokens, newer->n) == saved->n) {
             forget(e, saved);
         }
@@ -290,7 +290,15 @@ void mk_store_save(mk_engine *e, mk_slot *slot, bool persona) {
     int32_t *tokens;
     mk_bytes *bytes;
     mk_saved *saved;
-    if (e->config.cache_bytes == 0 || slot->n_done < LEAST_TOKENS || mk_store_has(e, slot->tokens, slot->n_done, persona)) {
+    int32_t wanted = e->set_wanted;
+    bool stored;
+    if (e->config.cache_bytes == 0 || slot->n_done < LEAST_TOKENS) {
+        return;
+    }
+    e->set_wanted = slot->set;
+    stored = mk_store_has(e, slot->tokens, slot->n_done, persona);
+    e->set_wanted = wanted;
+    if (stored) {
         return;
     }
     size = e->table.llama_state_seq_get_size(e->context, slot->seq);
@@ -313,6 +321,7 @@ void mk_store_save(mk_engine *e, mk_slot *slot, bool persona) {
         return;
     }
     saved->bytes = bytes;
+    saved->set = slot->set;
     if (!persona) {
         drop_older(e, saved);
     }

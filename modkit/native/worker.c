@@ -75,6 +75,11 @@ static void take_commands(mk_engine *e) {
             }
             enlist_waiting(e, command.job);
             break;
+        case MK_COMMAND_ADAPTERS:
+            if (!mk_adapters_add(e, command.set)) {
+                free(command.set);
+            }
+            break;
         case MK_COMMAND_CANCEL:
             cancel(e, command.id);
             break;
@@ -89,6 +94,7 @@ static void take_commands(mk_engine *e) {
 static void begin(mk_engine *e, mk_job *job) {
     char reason[300];
     uint32_t code;
+    const char *refusal;
     mk_slot *slot;
     const int32_t *tokens = job->tokens;
     int32_t n = job->n_tokens;
@@ -109,7 +115,13 @@ static void begin(mk_engine *e, mk_job *job) {
         mk_job_free(job);
         return;
     }
+    if ((refusal = mk_adapters_ready(e, job->ask.adapters)) != NULL) {
+        mk_event_error(e, job->ask.id, MK_CODE_OPTION, refusal);
+        mk_job_free(job);
+        return;
+    }
     slot = mk_slot_for(e, job);
+    slot->set = job->ask.adapters;
     memcpy(slot->tokens, tokens, (size_t) n * sizeof *tokens);
     slot->n_tokens = n;
     slot->job = job;
@@ -212,6 +224,7 @@ static void step(mk_engine *e) {
     e->last_error[0] = '\0'; /* an older complaint does not explain this decode */
     mk_library_enter(e);
     begun = mk_clock(e);
+    mk_adapters_apply(e);
     atomic_store(&e->moving, e->copying);
     result = e->table.llama_decode(e->context, e->batch);
     atomic_store(&e->moving, false);

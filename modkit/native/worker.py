@@ -6,6 +6,8 @@ One owner thread. The shared block is read through buffers, so looking for news 
 from __future__ import annotations
 
 import enum
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +120,7 @@ class Worker:
         self._mask = ring_size - 1
         self._small = core.MK_SMALL_NEWS if _ORDERED else -1
         self._closed = False
+        self._sets: dict[tuple[tuple[tuple[str, float], ...], bytes], int] = {}
 
     def feed(self, unpacker: Any) -> int:
         """Gives the news to the unpacker and frees their room; returns how many bytes. They may end inside a record.
@@ -259,6 +262,7 @@ class Worker:
             asked.thought(thought[0], thought[1], bool(thought[2]), options.thinking_budget)
         asked.c.n_pin = -1 if options.pin is None else options.pin
         asked.c.keep = turns is not None or options.pin is not None
+        asked.c.adapters = self._adapters(options)
         asked.c.overflow = OVERFLOWS.index(options.overflow or ("drop" if asked.c.keep else "refuse"))
         asked.c.add_bos, asked.c.trim_start = add_bos, trim_start
         self._push(asked)
@@ -276,6 +280,26 @@ class Worker:
         asked.c.block, asked.c.pooling, asked.c.normalise, asked.c.trim = block, pooling, normalise, trim
         self._push(asked)
         return vectors
+
+    def _adapters(self, options: Options) -> int:
+        """The number of the options' set of adapters, described to the worker when it is new."""
+        loras, control = options.loras(), options.control_vector()
+        if not loras and not control:
+            return 0
+        known = self._sets.get((loras, control))
+        if known is not None:
+            return known
+        c = ffi.new("mk_adapters *")
+        keep = [ffi.new("char[]", os.fsencode(path) if sys.platform != "win32" else path.encode()) for path, _ in loras]
+        c.n = len(loras)
+        for i, (_, scale) in enumerate(loras):
+            c.paths[i], c.scales[i] = keep[i], scale
+        floats = ffi.from_buffer("float[]", control)
+        c.control, c.n_control = floats, len(control) // 4
+        if core.mk_engine_adapters(self._engine, c) != 0:
+            raise QueueFull("the adapters could not be handed over: too much is waiting, or memory is out")
+        self._sets[(loras, control)] = len(self._sets) + 1
+        return len(self._sets)
 
     def _push(self, asked: Request) -> None:
         result = core.mk_engine_submit(self._engine, asked.c)

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
     *("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
-    *("fit", "tune", "curve", "calibrate", "draft", "disk", "files", "shift"),
+    *("fit", "tune", "curve", "calibrate", "draft", "disk", "files", "shift", "adapter"),
     *("thought", "chain", "score", "sample", "hold", "grammar"),
 )
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]

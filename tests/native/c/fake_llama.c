@@ -27,6 +27,7 @@ typedef struct model {
 typedef struct sequence {
     int32_t *tokens;
     int32_t n;
+    int32_t set;  /* of adapters, with which it was computed: no other may go on from it */
     int32_t gap_from, gap_to; /* taken out, and what is behind has not moved up yet */
     int32_t from; /* what was before it is forgotten (a restored state of a model with a sliding window) */
 } sequence;
@@ -39,6 +40,7 @@ typedef struct context {
     int32_t *outputs;        /* by index in the last batch: the sequence with logits there, or -1 */
     int32_t *known;          /* and how many of its tokens these logits have seen */
     int32_t n_outputs;
+    int32_t set, control;    /* of adapters, by what is in it */
     bool copying;            /* a copy between sequences waits for the next decode */
     float *logits;
     float (*rows)[FAKE_DIMENSIONS]; /* of a context for embeddings: by sequence, or by token */
@@ -69,6 +71,8 @@ void fake_reset(void) {
     atomic_store(&fake.most_sequences, 0);
     atomic_store(&fake.gpu_layers, 0);
     atomic_store(&fake.copied, 0);
+    atomic_store(&fake.loras, 0);
+    atomic_store(&fake.swaps, 0);
     atomic_store(&fake.shifted, 0);
     atomic_store(&fake.measured, 0);
     atomic_store(&fake.warm_ups, 0);
@@ -617,24 +621,54 @@ static void seq_cp(void *memory, int32_t from, int32_t to, int32_t p0, int32_t p
     memcpy(c->sequences[to].tokens, c->sequences[from].tokens, (size_t) c->sequences[from].n * sizeof(int32_t));
     c->sequences[to].n = c->sequences[from].n;
     c->sequences[to].from = c->sequences[from].from;
+    c->sequences[to].set = c->sequences[from].set;
     c->copying = true;
     atomic_fetch_add(&fake.copied, 1);
 }
 
-/* A state is a magic number, how many tokens, where the memory begins, and the tokens. */
+static void *lora_init(void *m, const char *path) {
+    const char *end = strrchr(path, '.');
+    (void) m;
+    if (end == NULL || strcmp(end, ".bad") == 0) {
+        complain(4, "the shapes do not fit");
+        return NULL;
+    }
+    return (void *) (uintptr_t) (1000 + atomic_fetch_add(&fake.loras, 1));
+}
+
+static int32_t set_loras(void *context_, void **loras, size_t n, float *scales) {
+    context *c = context_;
+    CHECK(pthread_equal(c->owner, pthread_self()));
+    c->set = 0;
+    for (size_t i = 0; i < n; i++) {
+        CHECK(loras[i] != NULL);
+        c->set += (int32_t) (uintptr_t) loras[i] * 100 + (int32_t) (scales[i] * 10);
+    }
+    atomic_fetch_add(&fake.swaps, 1);
+    return 0;
+}
+
+static int32_t set_control(void *context_, const float *data, size_t n, int32_t n_embd, int32_t first, int32_t last) {
+    context *c = context_;
+    CHECK(pthread_equal(c->owner, pthread_self()) && n_embd == 64 && first == 1 && last == 4 && (data == NULL || n == 3 * 64));
+    c->control = data == NULL ? 0 : 1 + (int32_t) data[0];
+    return 0;
+}
+
+/* A state is a magic number, how many tokens, where the memory begins, the adapters, and the tokens. */
 enum { STATE_MAGIC = 0x51a7e };
 
 static size_t state_size(void *context_, int32_t seq) {
     context *c = context_;
     CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
-    return ((size_t) c->sequences[seq].n * (size_t) c->model->options.state_width + 3) * sizeof(int32_t);
+    return ((size_t) c->sequences[seq].n * (size_t) c->model->options.state_width + 4) * sizeof(int32_t);
 }
 
 static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) {
     context *c = context_;
     const sequence *s = &c->sequences[seq];
     int32_t n = s->n, swa = c->model->options.swa;
-    int32_t head[3] = {STATE_MAGIC, n, swa > 0 && n > swa ? n - swa : s->from};
+    int32_t head[4] = {STATE_MAGIC, n, swa > 0 && n > swa ? n - swa : s->from, s->set};
     CHECK(!c->copying);
     if (size < state_size(c, seq)) {
         return 0;
@@ -650,12 +684,12 @@ static size_t state_get(void *context_, uint8_t *out, size_t size, int32_t seq) 
 static size_t state_set(void *context_, const uint8_t *in, size_t size, int32_t seq) {
     context *c = context_;
     sequence *s = &c->sequences[seq];
-    int32_t head[3], width = c->model->options.state_width;
+    int32_t head[4], width = c->model->options.state_width;
     CHECK(pthread_equal(c->owner, pthread_self()) && seq >= 0 && seq < (int32_t) c->params.n_seq_max);
     CHECK(size >= sizeof head && !c->copying);
     memcpy(head, in, sizeof head);
     /* the real one may fail an assertion over such bytes */
-    CHECK(head[0] == STATE_MAGIC && head[1] >= 0 && head[1] <= c->room && size == ((size_t) (head[1] * width) + 3) * sizeof(int32_t));
+    CHECK(head[0] == STATE_MAGIC && head[1] >= 0 && head[1] <= c->room && size == ((size_t) (head[1] * width) + 4) * sizeof(int32_t));
     s->n = s->from = 0;
     if (atomic_exchange(&fake.refuse_state, 0) != 0) {
         complain(4, "failed to restore the cache");
@@ -666,6 +700,7 @@ static size_t state_set(void *context_, const uint8_t *in, size_t size, int32_t 
     }
     s->n = head[1];
     s->from = head[2];
+    s->set = head[3];
     atomic_fetch_add(&fake.restored, 1);
     return size;
 }
@@ -704,6 +739,10 @@ static void check_batch(context *c, const mk_batch *b) {
         CHECK(b->token[i] >= 0 && b->token[i] < c->model->options.n_vocab);
         CHECK(b->pos[i] < c->room);
         CHECK(c->sequences[seq].gap_to == 0);
+        if (c->sequences[seq].n == 0) {
+            c->sequences[seq].set = c->set + 7 * c->control;
+        }
+        CHECK(c->sequences[seq].set == c->set + 7 * c->control);
         CHECK(b->pos[i] == (first ? c->sequences[seq].n : b->pos[i - 1] + 1));
         CHECK(first || b->logits[i] || !b->logits[i - 1]); /* logits are asked for at the end, of one token or of drafted ones */
         for (int32_t k = 0; first && k < i; k++) {
@@ -1074,6 +1113,9 @@ void fake_fill(mk_table *table) {
         ENTRY(llama_memory_seq_cp, seq_cp),
         ENTRY(llama_memory_seq_add, seq_add),
         ENTRY(llama_memory_can_shift, can_shift),
+        ENTRY(llama_adapter_lora_init, lora_init),
+        ENTRY(llama_set_adapters_lora, set_loras),
+        ENTRY(llama_set_adapter_cvec, set_control),
         ENTRY(llama_state_seq_get_size, state_size),
         ENTRY(llama_state_seq_get_data, state_get),
         ENTRY(llama_state_seq_set_data, state_set),

@@ -74,6 +74,7 @@ typedef struct fake_control {
     _Atomic int decoded; /* decodes that are over and went well */
     _Atomic int assertions; /* failed ones, ever */
     _Atomic int models, contexts, samplers; /* alive */
+    _Atomic int loras, swaps;    /* files loaded, sets put on a context, ever */
     _Atomic int copied, shifted; /* sequences, ever */
     _Atomic int gpu_layers; /* of the last load that was meant, -1 when it was given no device */
     _Atomic int measured;   /* loads that were not meant: no_alloc */

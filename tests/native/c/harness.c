@@ -68,6 +68,22 @@ static void put_u32(out *o, const char *key, uint32_t value) {
     put_number(o, value, 4);
 }
 
+size_t adapter_build(uint8_t *bytes) {
+    out o = {bytes, 0};
+    memcpy(bytes, "GGUF", 4);
+    o.n = 4;
+    put_number(&o, 3, 4);
+    put_number(&o, 0, 8);
+    put_number(&o, 3, 8);
+    for (int i = 0; i < 3; i++) {
+        put_text(&o, i == 0 ? "general.type" : i == 1 ? "general.architecture" : "adapter.type");
+        put_number(&o, 8, 4);
+        put_text(&o, i == 0 ? "adapter" : i == 1 ? "llama" : "lora");
+    }
+    memset(bytes + o.n, 0, 40);
+    return o.n + 40;
+}
+
 size_t gguf_build(uint8_t *bytes) {
     static const char *const tokens[] = {"<s>", "</s>", "a", "b"};
     out o = {bytes, 0};
@@ -450,6 +466,7 @@ ask *ask_new(void) {
     a.trim_start = a.add_bos = a.keep = false;
     a.pin = -1;
     a.overflow = MK_REFUSE;
+    a.adapters = 0;
     a.temperature = a.min_p = 0;
     a.top_p = a.repeat_penalty = 1;
     a.top_k = 0;
@@ -531,6 +548,7 @@ int host_try(host *h, const ask *a) {
     request.add_bos = a->add_bos;
     request.n_pin = a->pin;
     request.overflow = a->overflow;
+    request.adapters = a->adapters;
     request.keep = a->keep;
     request.temperature = a->temperature;
     request.top_k = a->top_k;

@@ -49,7 +49,7 @@ typedef struct ask {
     const char *stops[4];
     int n_stops, max_tokens, priority;
     bool trim_start, add_bos, keep;
-    int overflow;
+    int overflow, adapters;
     int pin; /* tokens; -1: up to the first turn */
     float temperature, top_p, min_p, repeat_penalty;
     int top_k;
@@ -66,6 +66,7 @@ typedef struct ask {
 void harness_begin(int argc, char **argv, int seconds);
 const char *scratch_file(const char *name);
 void write_file(const char *path, const void *bytes, size_t n);
+size_t adapter_build(uint8_t *out); /* a LoRA file without tensors; at most 300 bytes */
 size_t gguf_build(uint8_t *out); /* a small good header; at most 2,000 bytes */
 uint32_t random_below(uint64_t *state, uint32_t n);
 double now(void);

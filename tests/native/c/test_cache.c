@@ -571,6 +571,107 @@ static void a_last_turn_that_is_too_long_is_refused_or_trimmed(void) {
     host_close(&h);
 }
 
+/* ---- adapters ---- */
+
+/* Sets 1 to 3: a file, the same and another with scales, a control vector. The fake ends the process when a sequence
+ * is gone on with in another set than it was begun in. */
+static void describe_sets(void) {
+    static char a[600], b[600];
+    static float control[3 * 64] = {5};
+    uint8_t bytes[300];
+    mk_adapters set = {.n = 1};
+    size_t n = adapter_build(bytes);
+    snprintf(a, sizeof a, "%s", scratch_file("a.gguf"));
+    snprintf(b, sizeof b, "%s", scratch_file("b.gguf"));
+    write_file(a, bytes, n);
+    write_file(b, bytes, n);
+    set.paths[0] = a;
+    set.scales[0] = 1;
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+    set.n = 2;
+    set.paths[1] = b;
+    set.scales[1] = 0.5f;
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+    set = (mk_adapters){.control = control, .n_control = 3 * 64};
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+}
+
+static uint64_t submit_with(talk *t, const char *reply, int set) {
+    ask *a = ask_new();
+    ask_tokens(a, t->tokens, t->n);
+    ask_reply(a, reply);
+    a->keep = true;
+    a->pin = t->pin;
+    a->adapters = set;
+    return host_submit(&h, a);
+}
+
+static void each_speaker_has_her_own_adapters(void) {
+    for (int slots = 2; slots <= 8; slots *= 2) {
+        mk_config config = usual_config();
+        uint64_t ids[16];
+        config.slots = (uint32_t) slots;
+        host_open_ready(&h, &config);
+        describe_sets();
+        for (int i = 0; i < 16; i++) {
+            begin(&talks[i], 7, 60, i / 4); /* the same words under different adapters are different caches */
+        }
+        for (int round = 0; round < 3; round++) {
+            for (int i = 0; i < 16; i++) {
+                ids[i] = submit_with(&talks[i], "It is lit, and it stays lit.", i % 4);
+            }
+            for (int i = 0; i < 16; i++) {
+                end_turn(&talks[i], ids[i], "It is lit, and it stays lit.");
+                CHECK(round == 0 || talks[i].cached > 60);
+            }
+        }
+        CHECK(atomic_load(&fake.loras) == 2 && atomic_load(&fake.swaps) >= 3);
+        host_close(&h);
+        fake_reset();
+    }
+}
+
+static void adapters_that_cannot_be_used_are_an_error_of_their_request(void) {
+    static char bad[600], odd[600];
+    mk_config config = usual_config();
+    mk_adapters set = {.n = 1};
+    uint8_t bytes[2000];
+    uint64_t dice = 3;
+    size_t n;
+    snprintf(bad, sizeof bad, "%s", scratch_file("c.bad"));
+    snprintf(odd, sizeof odd, "%s", scratch_file("odd.gguf"));
+    write_file(bad, bytes, adapter_build(bytes));
+    host_open_ready(&h, &config);
+    set.paths[0] = "/nowhere.gguf";
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+    set.paths[0] = bad;
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+    set.paths[0] = config.model_path; /* a model is none */
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+    set = (mk_adapters){.control = (float[]){1, 2}, .n_control = 2};
+    CHECK(mk_engine_adapters(h.engine, &set) == 0);
+    for (int number = -1; number <= 5; number++) {
+        uint64_t id;
+        begin(&talks[0], 7, 40, 0);
+        id = submit_with(&talks[0], "No.", number);
+        host_until_ended(&h, id);
+        CHECK((host_heard(&h, id)->code == MK_CODE_OPTION) == (number != 0));
+    }
+    host_close(&h);
+    for (int i = 0; i < 100; i++) { /* damaged ones, each with an engine's first set */
+        n = adapter_build(bytes);
+        bytes[random_below(&dice, (uint32_t) n)] ^= (uint8_t) (1u << random_below(&dice, 8));
+        write_file(odd, bytes, random_below(&dice, 3) == 0 ? random_below(&dice, (uint32_t) n) + 1 : n);
+        host_open_ready(&h, &config);
+        set = (mk_adapters){.n = 1, .paths = {odd}, .scales = {1}};
+        CHECK(mk_engine_adapters(h.engine, &set) == 0);
+        begin(&talks[0], 7, 40, 0);
+        host_until_ended(&h, submit_with(&talks[0], "No.", 1));
+        CHECK(state_of(&h) == MK_READY);
+        host_close(&h);
+    }
+}
+
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
     RUN(sixty_four_speakers_in_four_slots_prefill_only_what_is_new);
@@ -594,5 +695,7 @@ int main(int argc, char **argv) {
     RUN(a_reply_goes_on_when_the_context_is_full);
     RUN(the_oldest_turns_leave_and_the_last_one_is_answered);
     RUN(a_last_turn_that_is_too_long_is_refused_or_trimmed);
+    RUN(each_speaker_has_her_own_adapters);
+    RUN(adapters_that_cannot_be_used_are_an_error_of_their_request);
     return 0;
 }

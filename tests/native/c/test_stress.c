@@ -37,6 +37,7 @@ static void submit(int which) {
     ask_reply(a, x->reply);
     a->keep = random_below(&seed, 2) == 0;
     a->pin = random_below(&seed, 2) == 0 ? (int) random_below(&seed, 20) : -1;
+    a->adapters = (int) random_below(&seed, 3);
     a->overflow = !x->too_long && random_below(&seed, 2) == 0 ? MK_DROP : MK_REFUSE; /* the script stays */
     refused += host_try(h, a) != 0;
 }
@@ -103,6 +104,10 @@ static void every_request_ends_once(void) {
         asked[which] = calloc(OPERATIONS, sizeof *asked[which]);
         CHECK(asked[which] != NULL);
         host_open_ready(&hosts[which], &config);
+        for (int i = 0; i < 2; i++) { /* two sets of adapters: here, control vectors */
+            float control[3 * 64] = {(float) i};
+            CHECK(mk_engine_adapters(hosts[which].engine, &(mk_adapters){.control = control, .n_control = 3 * 64}) == 0);
+        }
     }
     for (int i = 0; i < OPERATIONS; i++) {
         one_operation((int) random_below(&seed, 2));
