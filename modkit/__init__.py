@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from modkit.engine import Chat, Engine, Sampler, Stream
     from modkit.host import Host
     from modkit.ipc import IsolatedEngine, RemoteEngine
+    from modkit.native.grammar import Grammar
     from modkit.persona import NPC, Persona
 
 __all__ = [
     "NPC",
     "Chat",
     "Engine",
+    "Grammar",
     "Host",
     "IsolatedEngine",
     "ModkitError",
@@ -48,6 +50,7 @@ _HOMES = {
     "Engine": "modkit.engine",
     "Sampler": "modkit.engine",
     "Stream": "modkit.engine",
+    "Grammar": "modkit.native.grammar",
     "Host": "modkit.host",
     "IsolatedEngine": "modkit.ipc",
     "RemoteEngine": "modkit.ipc",
