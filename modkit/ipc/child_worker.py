@@ -187,6 +187,9 @@ class ChildWorker(Worker):
             ahead, said = params["drafts"]
             self._drafts_seen = int(ahead), int(said)
         elif name == "info":
+            texts = [params[key] for key in ("name", "bos", "eos")] + [params["chat_template"] or ""]
+            if not all(isinstance(text, str) for text in texts) or type(params["context"]) is not int:
+                raise ValueError("what the model is")
             self._info = params
         elif name == "refused":
             self.refused.append((int(params["id"]), str(params["kind"]), str(params["why"])))
@@ -201,6 +204,13 @@ class ChildWorker(Worker):
         """Ends the child at once; pump() says so when it has gone."""
         if self._child is not None:
             self._child.kill()
+
+    def distrust(self, why: str) -> None:
+        """Kills the child for what it said."""
+        self._death = self._death or why
+        self._news.clear()
+        self.seen = self.words[0]
+        self.kill()
 
     def restart(self, delay: float) -> None:
         """Starts another child after `delay` seconds. What was under way in the old one is forgotten."""

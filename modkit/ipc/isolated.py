@@ -19,9 +19,10 @@ from typing import Any
 from modkit import errors
 from modkit.engine.engine import Engine
 from modkit.engine.engine import llama_log as _llama_log
-from modkit.errors import EngineDied, ModelError, ModkitError
+from modkit.errors import EngineDied, ModelError, ModkitError, ProtocolError
 from modkit.ipc.child_worker import ChildWorker
 from modkit.ipc.python import find_python
+from modkit.ipc.records import CheckedRecords
 from modkit.native.settings import Settings
 from modkit.native.worker import Worker
 
@@ -97,7 +98,16 @@ class IsolatedEngine(Engine):
             self._ticks += 1
             if not self._ticks & 7:
                 self._watch()
-        super().tick()
+        try:
+            super().tick()
+        except ProtocolError as error:  # from CheckedRecords: what such a child says next is worth nothing
+            log.warning("%s: %s", self.path.name, error)
+            self._child.distrust(str(error))
+            self._begin_records()
+
+    def _begin_records(self) -> None:
+        self._unpacker: Any = CheckedRecords()
+        self._fed = 0
 
     def _watch(self) -> None:
         """Kills a child that hangs: one that is not heard of, or has work and does not get on with it."""
@@ -134,8 +144,11 @@ class IsolatedEngine(Engine):
     def _child_gone(self, why: str) -> None:
         """Ends what was under way in it and starts another one, sooner when it had lived for a while."""
         worker = self._child
-        while worker.words[0] != worker.seen and self._failure is None:
-            self._read(worker)  # its last words
+        try:
+            while worker.words[0] != worker.seen and self._failure is None:
+                self._read(worker)  # its last words
+        except ProtocolError as wrong:
+            log.warning("%s: %s", self.path.name, wrong)
         if self._failure is not None:
             return
         if self._ready_at is None:

@@ -138,6 +138,24 @@ def test_the_python_client_talks_to_sable(way: str, served: dict[str, Any]) -> N
     client.close()
 
 
+def test_the_python_client_runs_on_a_real_3_7(sable: Path, tmp_path: Path) -> None:
+    old = shutil.which("python3.7")
+    if old is None or subprocess.run([old, "-c", ""], capture_output=True).returncode:
+        pytest.skip("no Python 3.7 is installed")
+    script = tmp_path / "talk.py"
+    script.write_text(
+        f"import sys, time\nsys.path.insert(0, {str(CLIENTS)!r})\nfrom modkit_client import Client\n"
+        "client = Client.child(sys.argv[1:])\n"
+        "reply = client.say('Did the lamp go out last night?', max_tokens=12)\n"
+        "while not reply.done: client.update(); time.sleep(0.005)\n"
+        "client.close()\nprint(sys.version_info[1], reply.error, reply.text)\n"
+    )
+    line = ["env", f"PYTHONPATH={ROOT}", *command(sable)]
+    done = subprocess.run([old, str(script), *line], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.startswith("7 None "), done.stderr
+    assert done.stdout.split()[2:]
+
+
 def test_the_python_client_starts_the_server_as_its_child(sable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     client = load_client().Client.child(command(sable))

@@ -231,6 +231,39 @@ def test_a_child_that_never_comes_up_is_given_up_with_its_last_words(
     assert isinstance(stream.error, errors.EngineDied)
 
 
+def test_a_child_that_talks_nonsense_is_replaced_and_no_frame_meets_an_exception(
+    tmp_path: Path, isolated: Callable[..., IsolatedEngine]
+) -> None:
+    fake = tmp_path / "python3"
+    root = Path(__file__).resolve().parent.parent.parent
+    fake.write_text(
+        f"#!{sys.executable}\nimport os, random, sys\nsys.path.insert(0, {str(root)!r})\n"
+        "from modkit.ipc.framing import encode\nfrom tests.ipc.fuzz import event_body, frame\n"
+        "os.read(0, 4096)\n"
+        "os.write(1, encode([1, 1, {'protocol': 1}]))\n"
+        "info = {'name': 'x', 'context': 64, 'chat_template': None, 'bos': '', 'eos': ''}\n"
+        "chance = random.Random(os.getpid())\n"
+        "if chance.random() < 0.7:\n"
+        "    os.write(1, encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])]))\n"
+        "for _ in range(300): os.write(1, frame(chance, event_body(chance))[0])\n"
+    )
+    fake.chmod(0o755)
+    engine = isolated(python=fake)
+    deadline = time.monotonic() + 6
+    ends = 0
+    while time.monotonic() < deadline and engine.restarts < 12:
+        try:
+            stream = engine.generate("the")
+            while not stream.done and time.monotonic() < deadline:
+                engine.tick()
+                time.sleep(0.001)
+            ends += isinstance(stream.error, errors.ModkitError)
+        except errors.ModkitError:
+            break  # five in a row that never spoke: it is given up, and says so
+    assert ends
+    assert engine.restarts >= 4
+
+
 @linux
 def test_a_child_without_enough_memory_is_an_error_and_no_crash(isolated: Callable[..., IsolatedEngine]) -> None:
     engine = isolated(memory_limit=48 << 20)
