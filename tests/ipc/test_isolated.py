@@ -150,7 +150,8 @@ def test_a_child_killed_again_and_again_while_eight_speak(tmp_path: Path, models
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             finish_all(engine, replies)
-            assert {type(r.error) for r in replies} <= {errors.EngineDied, type(None)}
+            # a conversation that has grown for a hundred turns may be too long once; the NPC makes room then
+            assert {type(r.error) for r in replies} <= {errors.EngineDied, errors.ContextOverflow, type(None)}
             assert all((r.finish == "error") == (r.error is not None) for r in replies)
             start = time.monotonic()
             following = engine.generate("the", max_tokens=2)
