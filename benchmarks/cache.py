@@ -66,7 +66,8 @@ def a_persona(model: Path, tokens: int = 1500) -> None:
                 times.append(stream.stats.time_to_first_token)
                 cached = stream.stats.cached_tokens
         cold, restored = times[0], min(times[1:])
-        print(f"persona of {cached} tokens: first token {cold:.3f} s cold, {restored:.3f} s read back: {restored / cold:.1%}")
+        share = f"{restored / cold:.1%}"
+        print(f"persona of {cached} tokens: first token {cold:.3f} s cold, {restored:.3f} s read back: {share}")
 
 
 def main() -> None:
