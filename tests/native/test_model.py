@@ -22,7 +22,7 @@ MakeEngine = Callable[..., Engine]
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Heads of 64, so that every type of KV cache divides them."""
-    return make_model(tmp_path_factory.mktemp("wide") / "wide.gguf", width=256, tensor_type="f16")
+    return make_model(tmp_path_factory.mktemp("wide") / "wide.gguf", width=256, tensor_type="f32")
 
 
 def greedy(engine: Engine, n: int = 12) -> str:
@@ -193,7 +193,7 @@ def test_quantising_makes_a_smaller_model_that_speaks(
 ) -> None:
     quantiser(library)
     small = native.quantise(wide, tmp_path / "small.gguf", "q4_0", library=library, tensor_types={"ffn_down": "q8_0"})
-    assert small.stat().st_size < 0.5 * wide.stat().st_size
+    assert small.stat().st_size < 0.3 * wide.stat().st_size
     types = {t.name: t.tensor_type.name for t in gguf.GGUFReader(small).tensors}
     assert types["blk.0.ffn_down.weight"] == "Q8_0" and types["blk.0.attn_q.weight"] == "Q4_0"
     assert len(greedy(make_engine(small))) > 0

@@ -48,15 +48,20 @@ def vulkan() -> str:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("vulkan") / "four.gguf", width=256, layers=BLOCKS)
+    """In float32: what the two sides round differently must not decide a word."""
+    folder = tmp_path_factory.mktemp("vulkan")
+    return make_model(folder / "four.gguf", width=256, layers=BLOCKS, tensor_type="f32")
 
 
 @pytest.fixture
 def make(vulkan: str, model: Path) -> Iterator[Make]:
+    """One engine at a time: the software driver is slow enough without another that learns what its batches cost."""
     made: list[Engine] = []
 
     def open_one(**settings: Any) -> Engine:
-        engine = Engine(model, library=vulkan, **{"context": 256, **settings})
+        for before in made:
+            before.close()
+        engine = Engine(model, library=vulkan, **{"context": 256, "draft": 0, **settings})
         made.append(engine)
         wait_until(engine, lambda: not engine.loading)
         return engine
@@ -102,7 +107,7 @@ def test_auto_takes_as_many_layers_as_the_budget_holds(make: Make) -> None:
     assert whole.info["plan"]["layers"] == BLOCKS + 1 and not whole.info["plan"]["steps"]
     taken = []
     need = whole.info["plan"]["gpu"]
-    for budget in (need, need * 85 // 100, need * 7 // 10):
+    for budget in (need, need * 9 // 10, need * 6 // 10):
         engine = make(vram_budget=budget)
         plan = engine.info["plan"]
         taken.append(plan["layers"])
