@@ -82,8 +82,11 @@ static int32_t unknown_length(mk_engine *e, int32_t n, double rate) {
 void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
     int32_t n = slot->n_tokens, behind = 0, match, most;
     slot->n_draft = 0;
-    if (e->config.draft == 0 || slot->score != NULL || e->whole_only || e->whole_states || !(rate > 0)) {
-        return; /* a choice is being weighed, or such a model cannot take back a token */
+    if (e->config.draft == 0 || slot->score != NULL || slot->job->ask.logprobs > 0) {
+        return; /* a choice is being weighed, or each token is told with others, for which there is room once a step */
+    }
+    if (e->whole_only || e->whole_states || !(rate > 0)) {
+        return; /* such a model cannot take back a token */
     }
     most = most_tokens(e, slot);
     match = most > 0 ? find_match(slot->tokens, n, &behind) : 0;
@@ -124,8 +127,9 @@ static void learn(mk_engine *e, const mk_slot *slot, int32_t accepted) {
 int32_t mk_say(mk_engine *e, mk_slot *slot) {
     const mk_job *job = slot->job;
     int32_t accepted = 0, first = slot->output, n = slot->n_draft;
+    uint32_t room = (e->config.slots + 1) * e->record_room; /* a step keeps room for one token of each slot */
     mk_speak(e, slot);
-    while (accepted < n && slot->job == job && slot->tokens[slot->n_tokens - 1] == slot->draft[accepted]) {
+    while (accepted < n && slot->job == job && mk_ring_free(&e->ring) >= room && slot->tokens[slot->n_tokens - 1] == slot->draft[accepted]) {
         slot->n_done++; /* the token just said is in the cache already */
         slot->output = first + ++accepted;
         mk_speak(e, slot);
