@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
+from modkit.engine import choosing
 from modkit.engine.helper import Helper
 from modkit.engine.protocol import Message, check_pace
 from modkit.engine.stream import Answer, Choice, Pending, Stream
@@ -507,6 +508,11 @@ class Engine:
     ) -> None:
         if stream._cancelled:
             stream._end("cancelled")
+            return
+        if callable(options.sampler) and isinstance(stream, Stream):
+            choosing.start(
+                self, stream, list(segments), options, add_bos=add_bos, trim_start=trim_start, turns=turns
+            )
             return
         choices = stream.choices if isinstance(stream, Choice) else ()
         made = self._worker.submit(

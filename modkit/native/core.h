@@ -395,7 +395,7 @@ typedef struct mk_request {
     bool thinking;          /* the prompt has opened one */
     int32_t thought_budget; /* tokens, after which it is closed; -1: none */
 } mk_request;
-enum { MK_MAX_LOGPROBS = 20, MK_LOGPROB_BYTES = 64 };
+enum { MK_MAX_LOGPROBS = 100, MK_LOGPROB_BYTES = 64 };
 
 typedef struct mk_engine mk_engine;
 

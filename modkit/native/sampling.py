@@ -20,7 +20,7 @@ _BY_SAMPLER = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "freq
 OVERFLOWS = ("refuse", "drop", "trim")  # in the order of core.h
 PRIORITIES = ("ambient", "near", "player")  # in the order of core.h
 MAX_GRAMMAR = 1 << 20
-MAX_LOGPROBS = 20
+MAX_LOGPROBS = 100
 
 
 def _pair(one: object) -> tuple[str, float]:
@@ -59,9 +59,10 @@ class Options:
                         speak and there is not time for all; a waiting one of higher priority starts first
     grammar             what the reply is held to: a Grammar, or a str of GBNF; a wrong one ends the stream with
                         GrammarError
-    logprobs            1 to 20: `Stream.logprobs` has each token's log-probability and so many of the likeliest ones
+    logprobs            1 to 100: `Stream.logprobs` has each token's log-probability and so many of the likeliest ones
     sampler             a Sampler, a profile's name ("precise", "balanced" …) or Sampler.plain(); temperature, top_k,
-                        top_p, min_p and the penalties must then be left out
+                        top_p, min_p and the penalties must then be left out. Or a function (candidates, tokens said) ->
+                        token id: the slow road, see docs/engine.md
     thinking            in a chat with a model that can think before it speaks: True or False sets its template's switch
     thinking_budget     tokens after which a thought is ended (0: at once); they count in max_tokens; None: no end
     """
@@ -128,6 +129,8 @@ class Options:
 
     def chain(self) -> Sampler | None:
         """The sampler, or None when the options above say it all; raises OptionError."""
+        if callable(self.sampler) and not isinstance(self.sampler, Sampler):
+            return None  # a function in Python: the engine asks it, not the worker
         made = Sampler.of(self.sampler)
         if made is not None and not made.links:
             raise OptionError("the sampler has no links: call one of its methods")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from modkit import Engine, Sampler
-from modkit.errors import ModkitError, OptionError
+from modkit.errors import EngineError, ModkitError, OptionError
 from modkit.native.samplers import CHOOSERS, KINDS, PROFILES
 from tests.conftest import finish_all
 
@@ -135,7 +136,7 @@ def test_what_only_the_model_can_refuse_ends_its_stream(tiny: Path, make_engine:
     stream = engine.generate("x", sampler=S.logit_bias({2**30: 1.0}))
     with pytest.raises(OptionError, match="vocabulary"):
         stream.result(60)
-    for sampler in (Sampler(), "best", 5, [5], {}, S.greedy):
+    for sampler in (Sampler(), "best", 5, [5], {}):
         with pytest.raises(ModkitError):
             engine.generate("x", sampler=sampler)
     with pytest.raises(OptionError, match="temperature"):
@@ -145,3 +146,51 @@ def test_what_only_the_model_can_refuse_ends_its_stream(tiny: Path, make_engine:
     for sampler in chains:
         engine.generate("x", sampler=sampler, max_tokens=3).result(60)  # nothing is likely: any token will do
     assert engine.generate("the lamp", max_tokens=3, temperature=0).result(60)
+
+
+def test_a_function_in_python_chooses_off_the_frame(tiny: Path, make_engine: Make) -> None:
+    engine = make_engine(tiny, slots=2)
+    threads = set()
+
+    def likeliest(candidates: object, said: object) -> int:
+        threads.add(threading.get_ident())
+        return candidates[0].token  # type: ignore[index]
+
+    greedy = engine.generate("the lamp", temperature=0, max_tokens=25)
+    greedy.result(60)
+    beside = engine.generate("oil", temperature=0, max_tokens=200)
+    chosen = engine.generate("the lamp", sampler=likeliest, max_tokens=25)
+    finish_all(engine, [chosen, beside])
+    assert chosen.error is None and chosen.tokens == greedy.tokens and chosen.finish == "length"
+    assert chosen.text.rstrip("\ufffd") == greedy.text.rstrip("\ufffd")
+    assert threads and threading.get_ident() not in threads
+    question = [{"role": "user", "content": "Hm?"}]
+    second = engine.chat(question, sampler=lambda c, said: c[len(said) % 3].token, max_tokens=9)
+    assert second.result(60) and len(second.tokens) == 9
+    stop = greedy.text[4:7]
+    cut = engine.generate("the lamp", sampler=likeliest, max_tokens=25, stop=[stop])
+    assert cut.result(60) == greedy.text[: greedy.text.index(stop)] and cut.finish == "stop"
+
+
+def test_a_function_that_fails_or_is_cut_short_hangs_nobody(tiny: Path, make_engine: Make) -> None:
+    engine = make_engine(tiny)
+
+    def broken(candidates: object, said: object) -> int:
+        raise ValueError("no idea")
+
+    with pytest.raises(EngineError, match="no idea"):
+        engine.generate("x", sampler=broken).result(60)
+    with pytest.raises(EngineError, match="none of its candidates"):
+        engine.generate("x", sampler=lambda c, said: -5).result(60)
+    with pytest.raises(OptionError, match="grammar"):
+        engine.generate("x", sampler=broken, grammar='root ::= "a"')
+    stream = engine.generate("x", sampler=lambda c, said: c[0].token, max_tokens=10_000)
+    for _ in range(200):
+        engine.tick()
+    stream.cancel()
+    finish_all(engine, [stream])
+    assert stream.finish == "cancelled"
+    last = engine.generate("x", sampler=lambda c, said: c[0].token, max_tokens=10_000)
+    engine.tick()
+    engine.close()
+    assert last.finish == "error"
