@@ -288,6 +288,7 @@ typedef struct mk_config {
      * together; else only neighbours are, those whose numbers follow each other. */
     bool unified;
     double calibrate_seconds; /* what may be spent, idle after the load, on learning what a batch costs */
+    bool on_cpu;              /* the model is computed by the worker's thread, and others that it waits for */
     double (*clock)(void);    /* for tests: times decodes instead of the system's clock; or NULL */
     int32_t draft;            /* tokens drafted ahead at most, 0 to MK_MAX_DRAFT; for tests: -n drafts n whatever it costs */
     int32_t thread_priority;  /* of the worker and the threads it starts: MK_PRIORITY_… */

@@ -8,7 +8,7 @@ static const int32_t sizes[MK_KNOTS] = {
     640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192,
 };
 
-/* The knot nearest to n. */
+/* The knot nearest to n, which is 1 or more. */
 static int32_t knot(int32_t n) {
     int32_t i = n <= 16 ? n - 1 : 15;
     while (i + 1 < MK_KNOTS && sizes[i] < n) {
@@ -18,15 +18,15 @@ static int32_t knot(int32_t n) {
 }
 
 double mk_curve_at(const mk_curve *c, int32_t n) {
-    int32_t below = -1, above = -1;
-    for (int32_t i = 0; i < MK_KNOTS; i++) {
-        if (c->seconds[i] > 0 && sizes[i] <= n) {
-            below = i;
-        } else if (c->seconds[i] > 0) {
-            above = i;
-            break;
-        }
+    int32_t below = knot(n), above;
+    while (below >= 0 && (sizes[below] > n || c->seconds[below] <= 0)) {
+        below--;
     }
+    above = below < 0 ? 0 : below + 1;
+    while (above < MK_KNOTS && (sizes[above] <= n || c->seconds[above] <= 0)) {
+        above++;
+    }
+    above = above == MK_KNOTS ? -1 : above;
     if (below < 0) { /* fewer tokens than ever: between "as dear" and "as dear a token" */
         return above < 0 ? 0 : c->seconds[above] * (1 + (double) n / sizes[above]) / 2;
     }

@@ -212,6 +212,7 @@ struct mk_engine {
     double draft_account;     /* seconds that drafts may lose */
     double trust[3];          /* the share of drafted tokens that were said, by the length of the match */
     double next_due;          /* when the batch is empty: until when */
+    double crowd;             /* how much longer decodes take than they compute, because others want the processor, too */
     double slice_scale;       /* of the slices' time: less than 1 after late frames */
     double slice_scaled;      /* when it last changed */
     uint64_t late_seen;       /* late_us at that time */
@@ -308,7 +309,7 @@ int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b);
  * that took so long; the clock that decodes are timed with */
 void mk_schedule_begin(mk_engine *e, mk_slot *slot);
 void mk_batch_fill(mk_engine *e);
-void mk_learn(mk_engine *e, double seconds);
+void mk_learn(mk_engine *e, double seconds, double wall);
 void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted);
 double mk_clock(const mk_engine *e);
 

@@ -50,6 +50,16 @@ static inline double mk_now(void) {
 #endif
 }
 
+/* Seconds that the calling thread has computed; negative where that is not known to better than milliseconds. */
+static inline double mk_thread_seconds(void) {
+#if defined(_WIN32)
+    return -1;
+#else
+    struct timespec t;
+    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0 ? (double) t.tv_sec + 1e-9 * (double) t.tv_nsec : -1;
+#endif
+}
+
 /* Sleeps the calling thread for good; used to park a thread that must never return. */
 static inline void mk_park(void) {
     for (;;) {

@@ -32,8 +32,11 @@ static bool is_fresh(const mk_slot *slot) {
     return is_speaking(slot) && slot->n_generated == 0;
 }
 
+/* On a CPU a decode costs what it computes, however long others keep it waiting: a busy machine would drown the
+ * differences between batch sizes in noise. */
 double mk_clock(const mk_engine *e) {
-    return e->config.clock == NULL ? mk_now() : e->config.clock();
+    double computed = e->config.clock == NULL && e->config.on_cpu ? mk_thread_seconds() : -1;
+    return e->config.clock != NULL ? e->config.clock() : computed >= 0 ? computed : mk_now();
 }
 
 void mk_schedule_begin(mk_engine *e, mk_slot *slot) {
@@ -230,11 +233,11 @@ static double prefill_cost(const mk_engine *e, int32_t n) {
 }
 
 /* As many tokens as the time holds. Where a short slice is dear by the token (a batch of few tokens is, on a
- * CPU), it may take up to four times as long for little more than half the price: a prompt that is read at
+ * CPU), it may take up to four times as long for three quarters of the price: a prompt that is read at
  * half the speed keeps everybody waiting for longer in the end. */
 static int32_t slice(mk_engine *e, bool alone) {
-    double seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * scale(e);
-    double most = alone ? 2 * seconds : 4 * seconds, gain = alone ? 0.9 : 0.6, dear;
+    double seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * scale(e) / e->crowd;
+    double most = alone ? 2 * seconds : 4 * seconds, gain = alone ? 0.9 : 0.75, dear;
     int32_t n = LEAST_SLICE, room = e->batch_room;
     if (prefill_cost(e, 1) <= 0) {
         return FIRST_SLICE;
@@ -396,9 +399,13 @@ void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted) {
 
 /* ---- what it cost ---- */
 
-void mk_learn(mk_engine *e, double seconds) {
+void mk_learn(mk_engine *e, double seconds, double wall) {
     const mk_forecast *forecast = &e->forecast;
     double speaking;
+    if (e->config.clock == NULL && e->config.on_cpu && seconds > 0) {
+        double now = wall / seconds < 1 ? 1 : wall / seconds > 8 ? 8 : wall / seconds;
+        e->crowd += 0.05 * (now - e->crowd);
+    }
     e->credit += e->credit < 0.5 ? 0.01 * seconds : 0;
     if (e->draft_account < 2 * mk_curve_at(&e->speaking_cost, 1)) {
         e->draft_account += 0.008 * seconds;

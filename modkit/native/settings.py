@@ -225,6 +225,7 @@ def _fill_params(config: Any, settings: Settings, library: Library, keep: list[A
     core_ffi.memmove(core_ffi.addressof(config, "context_params"), library.ffi.buffer(context_block), 512)
     _fill_embed_params(config, settings, library)
     config.warm_up, config.perf = options.warm_up, options.perf
+    config.on_cpu = settings.gpu_layers == 0 or not library.has_gpu()
     config.draft = -options.draft if ALWAYS_DRAFT else options.draft
     config.thread_priority = core.MK_PRIORITY_LOW if options.priority == "low" else core.MK_PRIORITY_NORMAL
     fill_threadpool(library, options, threads, config)

@@ -212,7 +212,7 @@ static void rest(mk_engine *e) {
 static void step(mk_engine *e) {
     int32_t result;
     bool copied;
-    double begun;
+    double begun, wall;
     mk_batch_fill(e);
     if (e->batch.n_tokens == 0) {
         rest(e);
@@ -223,6 +223,7 @@ static void step(mk_engine *e) {
     }
     e->last_error[0] = '\0'; /* an older complaint does not explain this decode */
     mk_library_enter(e);
+    wall = mk_now();
     begun = mk_clock(e);
     mk_adapters_apply(e);
     atomic_store(&e->moving, e->copying);
@@ -237,7 +238,7 @@ static void step(mk_engine *e) {
         return;
     }
     if (!copied) { /* the time of a copy is none of the batch's */
-        mk_learn(e, mk_clock(e) - begun);
+        mk_learn(e, mk_clock(e) - begun, mk_now() - wall);
     }
     mk_count(&e->shared.decoded, (uint64_t) e->batch.n_tokens);
     mk_count(&e->shared.steps, 1);

@@ -376,6 +376,12 @@ static void a_request_ends_the_calibration(void) {
 
 /* ---- drafts ---- */
 
+/* How many tokens were drafted so far, or how many of them were said. */
+static uint64_t drafted_and_said(bool said) {
+    mk_shared *shared = mk_engine_shared(h.engine);
+    return atomic_load((_Atomic uint64_t *) (said ? &shared->accepted : &shared->drafted));
+}
+
 /* Of a prompt that is its own reply, so that two tokens tell what follows, or of a reply in three letters thrown
  * by dice, so that they tell nothing. Returns tokens a second. */
 static double say_with_drafts(const double *milliseconds, int n, bool repeats, int draft) {
@@ -394,8 +400,7 @@ static double say_with_drafts(const double *milliseconds, int n, bool repeats, i
         CHECK(host_heard(&h, (uint64_t) i)->finish == MK_FINISH_LENGTH && host_heard(&h, (uint64_t) i)->tokens == 600);
     }
     rate = rate_together(n);
-    CHECK(mk_engine_shared(h.engine)->drafted >= mk_engine_shared(h.engine)->accepted);
-    CHECK(draft > 0 || mk_engine_shared(h.engine)->drafted == 0);
+    CHECK(draft > 0 || drafted_and_said(false) == 0);
     host_close(&h);
     return rate;
 }
@@ -441,7 +446,7 @@ static void drafts_change_nothing_of_what_is_said(void) {
         CHECK(host_heard(&h, ids[3])->finish == MK_FINISH_LENGTH && host_heard(&h, ids[3])->tokens > 50);
         CHECK(strncmp(long_reply, host_heard(&h, ids[3])->text, host_heard(&h, ids[3])->size) == 0);
         expect_text(&h, ids[4], MK_FINISH_STOP, "The lamp, the lamp, the lamp is lit. The lamp is out; the lamp, the lamp!");
-        CHECK(draft == 0 || mk_engine_shared(h.engine)->accepted > 20);
+        CHECK(draft == 0 || drafted_and_said(true) > 20);
         host_close(&h);
     }
 }
@@ -524,7 +529,7 @@ static void a_hundred_thousand_steps(void) {
     static const struct {
         int slots, steps;
         bool unified;
-    } rounds[] = {{64, 10000, true}, {12, 50000, false}, {24, 40000, true}};
+    } rounds[] = {{64, 4000, true}, {8, 58000, false}, {16, 40000, true}};
     static double lists[TABLES][65];
     uint64_t seed = 20261122;
     int steps = 0;
