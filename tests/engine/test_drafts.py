@@ -41,11 +41,11 @@ def test_a_reply_is_the_same_with_drafts_and_without(
     texts = []
     for draft in (0, 6):
         engine = make_engine(models / "small.gguf", context=1024, draft=draft, **EXACT)
-        said = {way: [engine.generate(p, max_tokens=120, **o).result(120) for p in PROMPTS] for way, o in WAYS.items()}
+        said = {way: [engine.generate(p, max_tokens=70, **o).result(120) for p in PROMPTS] for way, o in WAYS.items()}
         texts.append(said)
         drafted, accepted = engine._worker.drafts
         assert drafted >= accepted and (draft > 0 or drafted == 0)
-        assert not (always and draft) or accepted > 100
+        assert not (always and draft) or accepted > 50
     assert texts[0] == texts[1]
 
 
@@ -53,7 +53,7 @@ def test_streams_that_draft_beside_each_other_say_what_each_says_alone(
     models: Path, make_engine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = make_engine(models / "small.gguf", context=512, draft=0, **EXACT)
-    options = WAYS["repeating"] | {"max_tokens": 100}
+    options = WAYS["stammering"] | {"max_tokens": 60}
     expected = [alone.generate(prompt, **options).result(120) for prompt in PROMPTS]
     monkeypatch.setattr("modkit.native.settings.ALWAYS_DRAFT", True)
     engine = make_engine(models / "small.gguf", context=512, slots=4, draft=4, **EXACT)
