@@ -186,6 +186,33 @@ def test_a_tra_alone_names_nobody() -> None:
     assert len(lines) == 7
 
 
+def test_an_installer_says_which_texts_a_dialogue_of_another_name_has(tmp_path: Path) -> None:
+    (tmp_path / "tra" / "english").mkdir(parents=True)
+    text_file(tmp_path, "mara.tp2", "COMPILE EVAL ~mod/dlg/mara_ee.d~ USING ~mod/tra/%LANGUAGE%/mara.tra~\n")
+    text_file(tmp_path, "mara_ee.d", 'CHAIN\nIF ~InParty("Tobin")~\nTHEN ~%game%MARA~ a\n@0\n== ~TOBIN~ @1\nEXIT\n')
+    text_file(tmp_path / "tra" / "english", "mara.tra", "@0 = ~Rain again.~\n@1 = ~It is the coast.~\n@2 = ~No.~\n")
+    lines = list(Reading(tmp_path))
+    assert said(lines) == [("MARA", "Rain again."), ("TOBIN", "It is the coast.")]
+
+
+@pytest.mark.parametrize(
+    ("language", "page", "text"),
+    [
+        ("polish", "cp1250", "Źle się czuję, łotrze."),
+        ("russian", "cp1251", "Я здесь, путник."),
+        ("schinese", "gb18030", "我在这里。"),
+        ("french", "cp1252", "Ça suffit, été."),
+    ],
+)
+def test_an_old_code_page_is_known_by_the_folder_of_its_language(
+    tmp_path: Path, language: str, page: str, text: str
+) -> None:
+    folder = tmp_path / "tra" / language
+    folder.mkdir(parents=True)
+    text_file(folder, "mara.tra", f"@1 = ~{text}~\n".encode(page))
+    assert [(line.lang, line.text) for line in Reading(tmp_path)] == [(language, text)]
+
+
 # Larian, Witcher 3
 
 
@@ -330,3 +357,26 @@ def test_the_rest_of_an_rpg_maker_folder_is_silent_and_no_failure(tmp_path: Path
     (tmp_path / "Weapons.json").write_text('{"swords": 3}', encoding="utf-8")  # by its name alone nothing is believed
     again = Reading([tmp_path])
     assert list(again) == [] and [Path(problem.file).name for problem in again.failed] == ["Weapons.json"]
+
+
+def test_where_somebody_goes_is_not_what_they_say(tmp_path: Path) -> None:
+    pack = """{"Changes": [
+      {"Action": "EditData", "Target": "Characters/schedules/Mara", "Entries": {"Mon": "800 Town 8 5 0/900 Pier 2 1"}},
+      {"Action": "EditData", "Target": "Strings/schedules/Mara", "Entries": {"Mon.000": "The tide waits for nobody."}},
+      {"Action": "EditData", "Target": "Data/Mail", "Entries": {"vote": "{{Someone.Mod/Result}}"}}]}"""
+    text_file(tmp_path, "content.json", pack)
+    assert [(line.speaker, line.text) for line in Reading(tmp_path)] == [("Mara", "The tide waits for nobody.")]
+
+
+def test_the_creation_kits_mark_for_nobody_is_no_speaker(tmp_path: Path) -> None:
+    names = ["SPEAKER", "TOPIC", "TOPICINFO", "PROMPT", "FILENAME", "RESPONSE INDEX", "TOPIC TEXT", "RESPONSE TEXT"]
+    row = "\t".join(["--", "Greet", "1", "", "greet_1", "0", "", "Well met."])
+    text_file(tmp_path, "dialogueExportGreet.txt", "\t".join(names) + "\n" + row + "\n")
+    assert [(line.speaker, line.text) for line in Reading(tmp_path)] == [(None, "Well met.")]
+
+
+def test_settings_are_not_a_talk(tmp_path: Path) -> None:
+    text_file(tmp_path, "mod.archive.xl", "onscreens:\n  en-us: texts.json\nquest:\n  en-us: more.json\n")
+    reading = Reading(tmp_path)
+    assert list(reading) == []
+    assert len(reading.failed) == 1

@@ -32,6 +32,8 @@ _CONTINUED = 50  # lines
 
 def _sniff(file: DumpFile) -> float:
     head = file.head
+    if file.suffix in (".tscn", ".tres"):  # a scene that has a script in one of its texts
+        return 0.0
     if not _TITLES.search(head):
         return 0.35 if file.suffix == ".dialogue" and _NAMED.search(head) else 0.0
     return 0.9 if _JUMP.search(head) or (file.suffix == ".dialogue" and _NAMED.search(head)) else 0.0

@@ -30,18 +30,37 @@ _BOMS = (
 )
 _NEWLINES = re.compile("\r\n|\r|\n")
 
+# Old games wrote each language in the code page of its Windows, and only the folder or the file's name says which.
+_CODE_PAGES = {
+    "cp1250": ("polish", "polski", "pl", "pl_pl", "czech", "cesky", "cs_cz", "hungarian", "magyar", "hu_hu"),
+    "cp1251": ("russian", "russkij", "ru", "ru_ru", "ukrainian", "uk_ua", "bulgarian"),
+    "cp1253": ("greek",),
+    "cp1254": ("turkish", "tr_tr"),
+    "gb18030": ("schinese", "chinese", "chineses", "zh_cn"),
+    "cp950": ("tchinese", "chineset", "zh_tw"),
+    "cp932": ("japanese", "ja_jp"),
+    "cp949": ("korean", "ko_kr"),
+}
+_PAGE_OF = {name: page for page, names in _CODE_PAGES.items() for name in names}
+
 
 def display_path(path: Path) -> str:
     """`path` as text that can be printed and stored, whatever bytes the file system gave."""
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
-def _decode(raw: bytes) -> str:
-    """Strict UTF-8, then cp1252. Line by line, so one bad byte does not spoil a file's other accents."""
+def _code_page(path: Path) -> str:
+    """The code page of the language that the file's name or one of its three nearest folders names; else cp1252."""
+    names = [path.stem.rsplit("_", 1)[-1], path.stem, *reversed(path.parent.parts[-3:])]
+    return next((page for name in names if (page := _PAGE_OF.get(name.casefold().replace("-", "_")))), "cp1252")
+
+
+def _decode(raw: bytes, page: str) -> str:
+    """Strict UTF-8, then the code page. Line by line, so one bad byte does not spoil a file's other accents."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")
+        return raw.decode(page, "replace")
 
 
 class DumpFile:
@@ -59,6 +78,7 @@ class DumpFile:
         self.memo: dict[str, str | None] = {}  # what sniffing found out, for the next reader that asks
         self._on_progress = on_progress
         self._index = 0
+        self._page = _code_page(path)
         try:
             self.size = path.stat().st_size
             with path.open("rb") as file:
@@ -78,7 +98,7 @@ class DumpFile:
     def _decode_block(self, raw: bytes) -> str:
         if self._encoding and self._encoding != "utf-8":
             return raw.decode(self._encoding, "replace")
-        return "\n".join(_decode(line) for line in raw.split(b"\n"))
+        return "\n".join(_decode(line, self._page) for line in raw.split(b"\n"))
 
     def warn(self, message: str) -> None:
         """Note something that was passed over; the first few of a file are shown to the user."""
@@ -131,7 +151,7 @@ class DumpFile:
                         self.warn("a line longer than 1 MB was cut")
                         while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                             self._advance(len(rest))
-                    yield _decode(raw.removesuffix(b"\n").removesuffix(b"\r"))
+                    yield _decode(raw.removesuffix(b"\n").removesuffix(b"\r"), self._page)
         except OSError as error:
             raise DumpError(f"{self.name} cannot be read: {error.strerror or error}") from error
 

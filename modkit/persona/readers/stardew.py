@@ -26,6 +26,7 @@ _MAX_WILDCARDS = 20_000  # keys compared for one value
 _PACK = re.compile(r'"Changes"\s{0,10}:')
 _ACTION = re.compile(r'"Action"\s{0,10}:\s{0,10}"(?:EditData|Load|Include|EditMap|EditImage)"', re.IGNORECASE)
 _FLAT_CODES = re.compile(r'#\$[be]#|\$(?:\d{1,2}|[hsula])"')
+_BARE_TOKEN = re.compile(r"\{\{[^{}]{1,200}\}\}")
 _TOKEN = re.compile(r"\{\{\s{0,4}i18n\s{0,4}:", re.IGNORECASE)
 _LANGUAGE_FILE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z]{2,4})?\Z")
 _NOT_SPEECH = re.compile(r"config\.|.*\.(?:name|description)\Z", re.IGNORECASE)
@@ -195,6 +196,8 @@ class _Writer:
         parts = folder.casefold().split("/")
         for lang, texts in (self._languages or {None: _Texts({})}).items():
             for part, kind, speaker in self._said(parts, tail, key, raw, texts, lang is None):
+                if _BARE_TOKEN.fullmatch(part.strip()):  # made by the mod's code while the game runs
+                    continue
                 place = f"{tail}, {key}"[:150]
                 yield self._file.line(place, part, speaker, kind, scene=tail, lang=lang, id=f"{tail} {key}")
 
@@ -284,6 +287,8 @@ def _named(speaker: str | None) -> str | None:
 def _speaker(folder: list[str], tail: str, key: str) -> str | None:
     """Whose words an asset holds, by its name; where it holds everybody's, the key begins with the name."""
     plain = tail.casefold()
+    if folder[-1] == "schedules" and folder[0] != "strings":
+        return None  # where somebody goes and when; what is said on the way is in Strings/schedules
     if folder[-1] in ("dialogue", "schedules"):
         if plain in ("rainy", "fishing"):
             return key.partition("_")[0]

@@ -31,7 +31,8 @@ _EMPHASIS = re.compile(r"(\*{1,3}|__)(?=\S)([^*_\n]{1,300}?)(?<=\S)\1")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "‘": "’"}
 
 _EXTENSIONS = (".txt", ".md", ".log", ".text", "")
-_SETTINGS = (".yaml", ".yml", ".toml", ".ini", ".cfg", ".properties")  # "key: value" is not speech
+# "key: value" of these is not speech.
+_SETTINGS = (".yaml", ".yml", ".toml", ".ini", ".cfg", ".properties", ".xl", ".tscn", ".tres", ".import", ".testplan")
 _SNIFFED = 16_000  # characters; enough to know the layout
 _TIMING = re.compile(r"\d+$|[\d:.,]+ --> [\d:.,]+")  # of subtitles
 _WRAPPED = 60  # characters: a line at least this long may go on in the next one

@@ -26,10 +26,16 @@ _TOKEN = re.compile(
     r"|@(?P<ref>-?\d{1,9})|\[[^\]\n]{0,80}\]|(?P<word>\+\+|==|[=+]|[^\s~\"%@/\[\]=+]+)",
     re.DOTALL,
 )
+_GAME = re.compile(r"%\w{1,40}%(?=\w)")  # as in the tokens, inside a string
 _TRA = re.compile(r"(?m)^[ \t]*@-?\d{1,9}[ \t]*=[ \t]*[~\"%]")
 _OPENS = "BEGIN|CHAIN2?|EXTEND_BOTTOM|EXTEND_TOP|APPEND(?:_EARLY)?|INTERJECT(?:_COPY_TRANS[234]?)?"
-_D = re.compile(rf'(?m)^[ \t]*(?:{_OPENS})[ \t]+[~"%\w]', re.IGNORECASE)
+_D = re.compile(rf'(?m)^[ \t]*(?:{_OPENS})\s{{1,20}}[~"%\w]', re.IGNORECASE)
 _D_INSIDE = re.compile(r"@\d+|~[^~]{0,500}~|\b(?:SAY|END|EXIT)\b")
+# COMPILE ~a.d~ ~b.d~ USING ~c.tra~ in an installer's script says which texts a dialogue of another name has.
+_STRINGS = r"(?:\s{1,40}(?:EVAL\w{0,16}|~[^~]{0,300}~|\"[^\"]{0,300}\")){1,60}"
+_COMPILE = re.compile(rf"\bCOMPILE(?P<ds>{_STRINGS})\s{{1,40}}USING(?P<tras>{_STRINGS})", re.IGNORECASE)
+_FILE = re.compile(r"([^~\"/\\\n]{1,100})\.(?:d|tra)[~\"]", re.IGNORECASE)
+_INSTALLERS = (".tp2", ".tpa", ".tph", ".tpp")
 _TRA_FOLDERS = ("tra", "lang", "language", "languages", "translations", "translation")
 
 _FILLERS = ("IF_FILE_EXISTS", "SAFE")
@@ -88,10 +94,42 @@ def _scan_tra(file: DumpFile, join: Join) -> None:
 @reader("weidu tra", "WeiDU translation", sniff=_tra_sniff, extensions=(".tra",), scan=_scan_tra)
 def read_tra(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """Its texts by themselves, where no .d of that name says who speaks them."""
-    if file.path.stem.casefold() in join.table("weidu.d"):
+    if file.path.stem.casefold() in {name for d in join.table("weidu.d") for name in _tras_of(d, join)}:
         return
     for number, text in _tra_texts(file).items():
         yield file.line(f"@{number}", text, lang=_language(file), id=f"{file.path.stem} @{number}")
+
+
+def _tras_of(stem: str, join: Join) -> list[str]:
+    """The names of the .tra files in which the texts of the .d of that name are, nearest first."""
+    using = join.table("weidu.using").get(stem)
+    return [stem, *(using if isinstance(using, list) else ())]
+
+
+def _installer_sniff(file: DumpFile) -> float:
+    return 1.0 if file.suffix in _INSTALLERS and not file.binary else 0.0
+
+
+def _scan_installer(file: DumpFile, join: Join) -> None:
+    using = join.table("weidu.using")
+    for found in _COMPILE.finditer(file.text(_MAX_BYTES)):
+        tras = [name.casefold() for name in _FILE.findall(found["tras"])]
+        for name in _FILE.findall(found["ds"]):
+            names = using.setdefault(name.casefold(), [])
+            assert isinstance(names, list)
+            names.extend(tra for tra in tras if tra not in names)
+
+
+@reader(
+    "weidu installer",
+    "WeiDU installer",
+    sniff=_installer_sniff,
+    extensions=_INSTALLERS,
+    scan=_scan_installer,
+)
+def read_installer(file: DumpFile, join: Join) -> Iterator[Line | None]:
+    """Nothing: nobody speaks in an installer; it only says which texts belong to which dialogue."""
+    return iter(())
 
 
 def _d_sniff(file: DumpFile) -> float:
@@ -106,10 +144,8 @@ def _scan_d(file: DumpFile, join: Join) -> None:
 def read_weidu(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """What each dialogue file says, and the player's replies."""
     tables = join.table("weidu.tra")
-    found = tables.get(file.path.stem.casefold())
-    setup = tables.get("setup")
     languages: dict[str | None, dict[str, str]] = {}
-    for each in (found, setup):
+    for each in map(tables.get, [*_tras_of(file.path.stem.casefold(), join), "setup"]):
         if isinstance(each, dict):
             for lang, texts in each.items():
                 languages[lang] = {**texts, **languages.get(lang, {})}
@@ -176,7 +212,7 @@ class _Dialogue:
         if token is None or token.kind == "ref":
             return None
         self._at += 1
-        return token.value.strip()[:60] or None
+        return _GAME.sub("", token.value.strip())[:60] or None
 
     def _condition(self) -> None:
         """Pass over IF ~script~ THEN."""
