@@ -380,3 +380,14 @@ def test_settings_are_not_a_talk(tmp_path: Path) -> None:
     reading = Reading(tmp_path)
     assert list(reading) == []
     assert len(reading.failed) == 1
+
+
+def test_what_somebody_says_at_the_cinema_is_theirs(tmp_path: Path) -> None:
+    text_file(
+        tmp_path,
+        "movies.json",
+        """{"Changes": [{"Action": "EditData", "Target": "Data/MoviesReactions", "Entries": {"Mara": {"NPCName": "Mara",
+        "Reactions": [{"Tag": "spring", "SpecialResponses": {"BeforeMovie": {"Text": "A seat?$h#$b#By me."},
+        "DuringMovie": null, "AfterMovie": {"Script": "", "Text": ""}}}, 3]}}}]}""",
+    )
+    assert said(list(Reading(tmp_path))) == [("Mara", "A seat?"), ("Mara", "By me.")]

@@ -175,10 +175,27 @@ def read_stardew(file: DumpFile, join: Join) -> Iterator[Line | None]:
             continue
         for target in targets.split(",")[:50]:
             for key, text in entries.items():
-                if isinstance(text, str) and text.strip():
-                    yield from writer.lines(target.strip().replace("\\", "/"), key, text[:_MAX_VALUE])
+                for said in _texts_of(target, text):
+                    yield from writer.lines(target.strip().replace("\\", "/"), key, said[:_MAX_VALUE])
     if writer.missing:
         file.warn(f"{writer.missing} texts are keys of an i18n file that was not given")
+
+
+def _texts_of(target: str, value: object) -> Iterator[str]:
+    """The text of an entry; of what somebody says at the cinema the texts are deeper down."""
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+        return
+    reactions = value.get("Reactions") if isinstance(value, dict) else None
+    if not isinstance(reactions, list) or not target.strip().casefold().endswith("moviesreactions"):
+        return
+    for reaction in reactions:
+        moments = reaction.get("SpecialResponses") if isinstance(reaction, dict) else None
+        for moment in moments.values() if isinstance(moments, dict) else ():
+            text = moment.get("Text") if isinstance(moment, dict) else None
+            if isinstance(text, str) and text.strip():
+                yield text
 
 
 class _Writer:
@@ -297,6 +314,8 @@ def _speaker(folder: list[str], tail: str, key: str) -> str | None:
         return tail
     if plain == "engagementdialogue":
         return key.rstrip("0123456789")
+    if plain == "moviesreactions":
+        return key
     if plain == "npcgifttastes":
         return None if key.startswith("Universal_") else key
     if folder[-1] == "festivals" and key[:1].isupper() and "-" not in key:
