@@ -10,7 +10,6 @@ Without a display the scripted talk runs without a window. The window knows noth
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 import time
@@ -93,6 +92,7 @@ def _open_window(pygame: Any, windowless: bool) -> Any:
 
 
 def _play(options: argparse.Namespace, screen: Any, *, scripted: bool) -> int:
+    from portrait import MOODS
     from prompts import Recorder
     from script import Talk
     from window import Window
@@ -107,10 +107,9 @@ def _play(options: argparse.Namespace, screen: Any, *, scripted: bool) -> int:
     engine = Recorder(_engine(options))
     try:
         with Host(HERE / "mods", engine=engine, save=save) as host:
-            host.add_persona("sable", persona)
+            host.add_persona("sable", persona, moods=MOODS)
             window = Window(screen, host, engine)
-            gc.collect()
-            gc.freeze()  # what was loaded stays; a full collection over it would cost a frame
+            host.settle()  # what was loaded stays; a full collection over it would cost a frame
             sys.setswitchinterval(0.0005)  # else the engine's helper thread may keep a frame waiting for 5 ms
             if not scripted:
                 _run(window, host)

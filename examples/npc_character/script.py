@@ -16,14 +16,16 @@ from overlay import percentiles
 
 HERE = Path(__file__).resolve().parent
 LINES = (
-    "Good evening. Who are you?",
+    "Who are you?",
     "How many steps are there in your tower?",
     "What does the green light mean?",
     "Who is Hob?",
-    "Where can I sleep tonight?",
+    "Where can I sleep?",
     "What happened to the Heron?",
     "Tell me about your cat.",
     "Did the lamp go out last night?",
+    "Can you lend me a lantern?",
+    "Take me to the Blue Eel.",
 )
 SEED = 20  # the first turn's; each turn has the next
 TYPING = 45.0  # characters a second
@@ -133,6 +135,7 @@ class Talk:
         window = self._window
         length = len(window.bubble.text)
         worth = (min(length, 120) if length <= 190 else 60.0) * (0.6 + 0.4 * window.scene.beam_at(window.time))
+        worth *= 1 + 2 * len(window.deeds)  # with everything on it that she did
         if self._picture is None or worth > self._picture[0]:
             self._picture = (worth, self._window.screen.copy())
 
@@ -240,6 +243,8 @@ def _turn(turn: Any, reply: Any) -> dict[str, Any]:
         "player": turn.words,
         "sable": turn.reply,
         "finish": turn.finish,
+        "mood": next((event.name for event in reply.events if getattr(event, "kind", "") == "mood"), None),
+        "deeds": [str(deed) for deed in turn.deeds],
         "memories": [_memory(memory) for memory in turn.memories],
         "stats": {
             "prompt_tokens": stats.prompt_tokens,

@@ -8,6 +8,7 @@ from typing import Any
 import pygame
 from bubble import Bubble, InputLine
 from overlay import Meter, Overlay
+from portrait import Portrait
 from scene import MOUTH, Scene
 
 _KEPT = 60 * 60 * 60  # frames in an hour
@@ -24,6 +25,8 @@ class Window:
         self.bubble = Bubble(MOUTH)
         self.input = InputLine()
         self.overlay = Overlay()
+        self.portrait = Portrait()
+        self.deeds: list[Any] = []
         self.reply: Any = None
         self.answers: list[tuple[str, Any]] = []
         self.work, self.tick, self.interval = Meter(_KEPT), Meter(_KEPT), Meter(_KEPT)
@@ -34,6 +37,8 @@ class Window:
         self._began: tuple[int, int] | None = None
         host.subscribe("subtitle", self._subtitle)
         host.subscribe("answered", lambda event: self.answers.append((event.question, event.reply)))
+        host.subscribe("mood", self._mood)
+        host.subscribe("deed", self._deed)
         host.subscribe("gull", lambda event: self.scene.send_gull())
 
     def frame(self, dt: float, interval_ns: int) -> None:
@@ -71,6 +76,14 @@ class Window:
         self.bubble.draw(self.screen, self.time, dt)
         self.input.draw(self.screen, self.time)
         self.overlay.draw(self.screen)
+        self.portrait.draw(self.screen, dt)
+
+    def _mood(self, event: Any) -> None:
+        self.portrait.mood = event.mood
+
+    def _deed(self, event: Any) -> None:
+        self.deeds.append(event)
+        self.portrait.note(event.words, event.taken)
 
     def _subtitle(self, event: Any) -> None:
         if event.reply is None:

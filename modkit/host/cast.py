@@ -24,7 +24,7 @@ class Cast:
         self._opened: dict[str, tuple[Any, Any]] = {}
         self._no_engine: set[str] = set()
 
-    def add_persona(self, ident: str, persona: Any) -> None:
+    def add_persona(self, ident: str, persona: Any, **options: Any) -> None:
         """Open the persona (if it is a path) and make its NPC, which replaces one of the same id."""
         if self._engine is None:
             self._no_engine.add(ident)
@@ -34,7 +34,7 @@ class Cast:
         opened = None
         if isinstance(persona, str | Path):
             persona = opened = room.Persona.open(persona)
-        npc = room.NPC(persona, self._engine, save=self._save)
+        npc = room.NPC(persona, self._engine, save=self._save, **options)
         self._close(ident)
         self._npcs[ident] = npc
         self._opened[ident] = (npc, opened)

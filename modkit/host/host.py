@@ -282,10 +282,13 @@ class Host:
 
     # ---- the cast ----
 
-    def add_persona(self, ident: str, persona: Any) -> None:
-        """Make an NPC that mods reach as `mod.npc(ident)`; `persona` is a Persona or the path of its file."""
+    def add_persona(self, ident: str, persona: Any, **options: Any) -> None:
+        """Make an NPC that mods reach as `mod.npc(ident)`; `persona` is a Persona or the path of its file.
+
+        `options` are those of `NPC`: `moods`, `player`, `memories`, `embedder`…
+        """
         self._check_thread()
-        self._cast.add_persona(ident, persona)
+        self._cast.add_persona(ident, persona, **options)
 
     def add_npc(self, ident: str, npc: Any) -> None:
         """Let mods reach an NPC that the game made itself, and closes itself."""
