@@ -37,10 +37,10 @@ with modkit.Engine(model, context=1024, slots=1) as engine, modkit.Host(mods, en
     while not done and frames < 3600:
         for event in pygame.event.get():
             pass
-        screen.fill((16, 18, 28))
+        host.tick(clock.tick(60) / 1000)
+        screen.fill((16, 18, 28))  # after the tick: the last words may come with the end
         screen.blit(font.render("".join(said), True, (246, 239, 222)), (10, 40))
         pygame.display.flip()
-        host.tick(clock.tick(60) / 1000)
         frames += 1
     ink = pygame.transform.threshold(None, screen, (246, 239, 222), (60, 60, 60), set_behavior=0)
 print(json.dumps({"said": "".join(said), "frames": frames, "ink": ink}))

