@@ -257,7 +257,7 @@ def _cache_of(output: str) -> str:
     """Where the build of this file keeps what it read; in the user's own folder, so that it is never given away."""
     import hashlib
 
-    from modkit.native.embedder import data_folder
+    from modkit.native.folders import data_folder
 
     name = hashlib.blake2b(os.fsencode(os.path.abspath(output)), digest_size=12).hexdigest()
     return str(data_folder() / "builds" / f"{name}.cache")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,15 @@ def test_a_module_says_what_lives_in_it(path: Path) -> None:
     assert ast.get_docstring(tree), "a module needs a docstring"
     printed = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print"]
     assert not printed or path.name in ("cli.py", "play.py"), "the library logs, it does not print"
+
+
+@pytest.mark.parametrize("names", ["Engine", "Engine, Host, NPC, Persona"])
+def test_a_game_loads_only_what_it_plays_with(names: str) -> None:
+    """Each of these costs a game megabytes or milliseconds, and is for tools or for one way of use."""
+    heavy = ["_hashlib", "asyncio", "multiprocessing", "numpy", "socket", "ssl", "subprocess", "tarfile", "xllamacpp"]
+    code = f"import sys; from modkit import {names}; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ find it.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import os
 from collections.abc import Mapping
@@ -112,7 +111,11 @@ def _sort(left: Mapping[str, Manifest], seed: str, *, optional: bool) -> tuple[l
 
 
 def _key(ident: str, seed: str) -> str:
-    return hashlib.sha256(f"{seed}:{ident}".encode()).hexdigest() if seed else ident
+    if not seed:
+        return ident
+    import hashlib  # it brings OpenSSL along, 3.5 MB that a game without a seed need not have
+
+    return hashlib.sha256(f"{seed}:{ident}".encode()).hexdigest()
 
 
 def _circles(stuck: Mapping[str, list[str]]) -> dict[str, str]:

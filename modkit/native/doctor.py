@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modkit.errors import LibraryError, ModkitError
-from modkit.native.builds import installed, package_for
 from modkit.native.library import Library, load
 from modkit.native.settings import default_threads
 
@@ -86,6 +85,8 @@ def unused_gpu() -> str:
 
 def _faster(found: Library, has_gpu: bool) -> list[Finding]:
     """Whether a better build than the loaded one is within reach: installed and not used, or a command away."""
+    from modkit.native.builds import installed, package_for  # archives, processes: nothing that a game need load
+
     others = [build for build in installed() if build.library != found.path]
     if found.origin == "modkit llama install" or has_gpu:
         return []

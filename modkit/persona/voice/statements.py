@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from modkit.persona.voice.said import Said, log_odds, sample_lines, spread
+from modkit.persona.voice.said import Said, digest, log_odds, sample_lines, spread
 
 __all__ = ["Statement", "describe"]
 
@@ -213,20 +213,14 @@ def _openings(spoken: Sequence[Said]) -> Iterator[Statement]:
         if not lines and key == "farewell":
             lines = [line for line in spoken if len(line.words) <= 14 and pattern.search(line.text)]
         for line in lines[:3]:
-            yield Statement(f"{key}:{_slug(line.text)}", "quote", f"{says}: “{line.text}”", (line.id,))
+            yield Statement(f"{key}:{digest(line.text, 10)}", "quote", f"{says}: “{line.text}”", (line.id,))
 
 
 def _quotes(spoken: Sequence[Said], scores: dict[str, float]) -> Iterator[Statement]:
     for line in sample_lines(spoken, scores, _SAMPLES):
         cue = f" — asked: “{_short(line.cue)}”" if line.cue else ""
-        yield Statement(f"quote:{_slug(line.text)}", "quote", f"“{line.text}”{cue}", (line.id,))
+        yield Statement(f"quote:{digest(line.text, 10)}", "quote", f"“{line.text}”{cue}", (line.id,))
 
 
 def _short(text: str) -> str:
     return text if len(text) <= 120 else text[:119].rsplit(" ", 1)[0] + "…"
-
-
-def _slug(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:10]
