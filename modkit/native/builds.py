@@ -23,6 +23,7 @@ from typing import Any
 
 from modkit.errors import LibraryError, OptionError
 from modkit.native.find import CURRENT, builds_folder, library_in
+from modkit.native.replacing import replace_with
 from modkit.native.unpack import unpack
 
 __all__ = ["BACKENDS", "Build", "install", "installed", "package_for", "remove", "use"]
@@ -149,9 +150,7 @@ def use(name: str | None) -> None:
         current.unlink(missing_ok=True)
         return
     _known(name)
-    part = current.with_name(CURRENT + ".part")
-    part.write_text(name + "\n", encoding="utf-8")
-    os.replace(part, current)
+    replace_with(current, f"{name}\n".encode())
 
 
 def remove(name: str) -> None:

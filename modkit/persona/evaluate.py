@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from modkit.errors import OptionError, PersonaError
+from modkit.native.replacing import replacing
 from modkit.persona import vectors
 from modkit.persona.guard import Guard
 from modkit.persona.judge import Judge
@@ -149,12 +150,13 @@ def hold_out(
     with Persona.open(persona) as opened:  # says what is wrong with it, if something is
         has_vectors = bool(opened.embedder) and embedder is not None
     source = apsw.Connection(os.fspath(persona), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        with replacing(copy) as temporary:
+            source.execute("VACUUM INTO ?", (os.fspath(temporary),))
+    finally:
+        source.close()
     target = apsw.Connection(os.fspath(copy))
     try:
-        source.execute("VACUUM INTO ?", (os.fspath(copy) + ".tmp",))
-        target.close()
-        os.replace(os.fspath(copy) + ".tmp", copy)
-        target = apsw.Connection(os.fspath(copy))
         rows: Any = target.execute(
             "SELECT l.id, l.text, c.text, c.speaker, c.kind, l.scene FROM lines AS l JOIN lines AS c ON c.id = l.cue "
             "WHERE l.own = 1 AND l.gate IS NULL AND l.text NOT LIKE '%?' ORDER BY l.id"
@@ -167,7 +169,6 @@ def hold_out(
         with target:
             _without_cues(target, chosen, embedder if has_vectors else None)
     finally:
-        source.close()
         target.close()
     return [Question(row[2], row[1]) for row in chosen]
 

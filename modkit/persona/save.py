@@ -21,6 +21,7 @@ import apsw
 import msgpack
 
 from modkit.errors import SaveError
+from modkit.native.replacing import replacing
 from modkit.persona.readers.source import display_path
 from modkit.persona.store import sqlite_uri
 
@@ -231,19 +232,11 @@ class Save:
     def copy_to(self, path: str | Path) -> None:
         """Write a whole, consistent copy to `path`, replacing it in one step. Raises SaveError."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with self.connection() as connection:
-                temporary.unlink(missing_ok=True)
+            with replacing(path) as temporary, self.connection() as connection:
                 connection.execute("VACUUM INTO ?", (os.fspath(temporary),))
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
         except OSError as error:
             raise SaveError(f"{display_path(path)} cannot be written: {error.strerror or error}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file. May be called twice; what was committed is on the disk already."""

@@ -10,7 +10,6 @@ into place, so it is whole or it is not there.
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import apsw
 
 from modkit.errors import PersonaError
+from modkit.native.replacing import replacing
 from modkit.persona.lines import Line
 from modkit.persona.readers.source import display_path
 
@@ -72,45 +72,20 @@ def create(path: Path) -> Iterator[apsw.Connection]:
 
     Raises PersonaError when it cannot be written; then `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        _clear_up(path)
-        temporary.unlink(missing_ok=True)
-        connection = apsw.Connection(os.fspath(temporary))
-        try:
-            # Nobody sees this file before it is whole, so it needs no journal; it is synced once, at the end.
-            connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
-            connection.execute(_SCHEMA)
-            with connection:
-                yield connection
-            connection.execute("INSERT INTO words (words) VALUES ('optimize'); VACUUM")
-        finally:
-            connection.close()
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            connection = apsw.Connection(os.fspath(temporary))
+            try:
+                # Nobody sees this file before it is whole, so it needs no journal; it is synced once, at the end.
+                connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+                connection.execute(_SCHEMA)
+                with connection:
+                    yield connection
+                connection.execute("INSERT INTO words (words) VALUES ('optimize'); VACUUM")
+            finally:
+                connection.close()
     except (OSError, apsw.Error) as error:
         raise PersonaError(f"{display_path(path)} cannot be written: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _clear_up(path: Path) -> None:
-    """Remove what builds that were killed have left beside `path`. A build that still runs is left alone."""
-    if os.name != "posix":  # elsewhere there is no harmless way to ask whether a process lives
-        return
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        process = left.name.split(".")[-2]
-        if not process.isdigit() or int(process) == os.getpid():
-            continue
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            with contextlib.suppress(OSError):
-                left.unlink()
-        except (OSError, OverflowError):
-            pass
 
 
 def open_readonly(path: Path) -> apsw.Connection:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import io
 import json
-import os
 import struct
 import zipfile
 import zlib
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modkit.errors import CardError
+from modkit.native.replacing import replace_with
 from modkit.persona.cards.card import Card
 from modkit.persona.cards.lorebook import MAX_BYTES, parse_json
 
@@ -63,12 +63,9 @@ def write_card(card: Card, path: str | Path, *, version: int | None = None, pict
         data = json.dumps(card.as_json(version), ensure_ascii=False, indent=2).encode("utf-8", "replace") + b"\n"
     else:
         raise CardError(f"{path.name}: a card is written as .json, .png or .charx")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        replace_with(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CardError(f"{path.name} cannot be written: {error.strerror or error}") from error
 
 

@@ -7,12 +7,12 @@ edited is its editor's; one that was deleted stays away, because the file's last
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from modkit.errors import PersonaError
+from modkit.native.replacing import replace_with
 from modkit.persona.voice.said import digest
 from modkit.persona.voice.statements import Statement
 
@@ -95,9 +95,7 @@ def write_card_file(path: str | Path, name: str, statements: Sequence[Statement]
             raise PersonaError(f"{path.name} is larger than {_MAX >> 20} MiB; that is no card")
         made = merge_card(name, statements, before)
         if made != before:
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(made, encoding="utf-8")
-            os.replace(temporary, path)
+            replace_with(path, made.encode())
     except UnicodeDecodeError:
         raise PersonaError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modkit.errors import PersonaError
+from modkit.native.replacing import replace_with
 from modkit.persona.lines import fold
 from modkit.persona.voice.census import Census
 from modkit.persona.voice.said import Said, words_of
@@ -45,12 +45,9 @@ def write_report(persona: Persona, path: str | Path) -> None:
     """Write the page about `persona` to `path`, in one step. Raises PersonaError."""
     path = Path(path)
     page = report_html(persona)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
+        replace_with(path, page.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise PersonaError(f"{path.name} cannot be written: {error.strerror or error}") from error
 
 
