@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modkit.errors import CardError
-from modkit.persona.cards.lorebook import Lorebook, record, text
+from modkit.persona.cards.lorebook import Lorebook
 from modkit.persona.cards.macros import fill_macros
+from modkit.persona.values import record, string
 
 __all__ = ["Card"]
 
@@ -65,17 +66,17 @@ class Card:
         """From a card's JSON object of any version. Raises CardError, with `name` in it, when it is no card."""
         if not isinstance(value, dict):
             raise CardError(f"{name} is no character card: its JSON is not an object")
-        spec = text(value.get("spec"))
+        spec = string(value.get("spec"))
         nested = isinstance(value.get("data"), dict)
         flat = {_OLD_NAMES.get(str(key), str(key)): item for key, item in value.items()}
         data: dict[str, Any] = dict(value["data"]) if nested else flat
-        if nested and not text(data.get("name")):
+        if nested and not string(data.get("name")):
             data["name"] = value.get("name")
         fields = [key for key in _TEXTS if isinstance(data.get(key), str)]
-        if not text(data.get("name")) or (not spec and len(fields) < 2):
+        if not string(data.get("name")) or (not spec and len(fields) < 2):
             raise CardError(f"{name} is no character card: it has no name and description; see docs/personas.md")
         assets = data.get("assets")
-        given: dict[str, Any] = {key: text(data.get(key)) for key in (*_TEXTS, *_MORE)}
+        given: dict[str, Any] = {key: string(data.get(key)) for key in (*_TEXTS, *_MORE)}
         given.update({key: texts_of(data.get(key)) for key in _LISTS})
         card = cls(
             **given,
@@ -99,7 +100,7 @@ class Card:
         if spec and spec not in ("chara_card_v2", "chara_card_v3"):
             self.warnings.append(f"{name} has the unknown spec {spec[:40]!r} and is read as version {self.version}")
         try:
-            newer = float(text(value.get("spec_version")) or 0) > 3.0
+            newer = float(string(value.get("spec_version")) or 0) > 3.0
         except ValueError:
             newer = False
         if newer:
@@ -176,5 +177,5 @@ class Card:
 def texts_of(value: Any) -> list[str]:
     """A list of texts, empty ones included; one text is a list of one."""
     if isinstance(value, list):
-        return [text(item) for item in value if isinstance(item, str) or text(item)]
+        return [string(item) for item in value if isinstance(item, str) or string(item)]
     return [value] if isinstance(value, str) and value else []

@@ -16,7 +16,7 @@ from typing import Any
 from modkit.errors import CardError
 from modkit.native.replacing import replace_with
 from modkit.persona.cards.card import Card
-from modkit.persona.cards.lorebook import MAX_BYTES, parse_json
+from modkit.persona.cards.reading import MAX_JSON, parse_json, read
 
 __all__ = ["read_card", "write_card"]
 
@@ -30,13 +30,7 @@ _OURS = (b"chara", b"ccv3")
 def read_card(path: str | Path) -> Card:
     """The card in a .json, .png or .charx file; what it is is seen from its content. Raises CardError."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
-    except OSError as error:
-        raise CardError(f"{path.name} cannot be read: {error.strerror or error}") from error
-    if len(data) > _MAX_FILE:
-        raise CardError(f"{path.name} is larger than {_MAX_FILE >> 20} MiB; that is no character card")
+    data = read(path, _MAX_FILE)
     if data.startswith(_SIGNATURE):
         return _from_png(data, path.name)
     if data.startswith(b"PK"):
@@ -111,7 +105,7 @@ def _words(kind: bytes, body: bytes) -> bytes | None:
 def _inflated(data: bytes) -> bytes | None:
     unpacker = zlib.decompressobj()
     try:
-        made = unpacker.decompress(data, 2 * MAX_BYTES)
+        made = unpacker.decompress(data, 2 * MAX_JSON)
     except zlib.error:
         return None
     return made if unpacker.eof else None

@@ -8,7 +8,6 @@ when its shape cannot make the matcher hang.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from modkit.errors import CardError
+from modkit.persona.cards.reading import MAX_JSON, parse_json, read
+from modkit.persona.values import record, string
 
 __all__ = ["LoreEntry", "Lorebook", "read_lorebook"]
 
-MAX_BYTES = 1 << 26
 MAX_ENTRIES = 20_000
 _SCANNED = 8_000  # characters of talk that keys are looked for in
 _ROUNDS = 3  # of entries that wake other entries
@@ -28,21 +28,11 @@ _SLASHED = re.compile(r"/(.{1,500})/([gimsuy]{0,6})", re.DOTALL)
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\d*\}")
 
 
-def text(value: Any) -> str:
-    """`value` as a text: numbers are spelled out, anything else that is no text is none."""
-    return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
-
-
 def texts(value: Any) -> list[str]:
     """`value` as texts: a list's, or those of a string with commas."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
-    return [text(item) for item in value if text(item)] if isinstance(value, list) else []
-
-
-def record(value: Any) -> dict[str, Any]:
-    """`value` when it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
+    return [string(item) for item in value if string(item)] if isinstance(value, list) else []
 
 
 def whole(value: Any, default: int) -> int:
@@ -199,8 +189,8 @@ class Lorebook:
             raise CardError("this is no lorebook: it has no entries; give a card's book or a world info file")
         return cls(
             listed,
-            text(book.get("name")),
-            text(book.get("description")),
+            string(book.get("name")),
+            string(book.get("description")),
             whole(book.get("scan_depth"), 4),
             max(0, whole(book.get("token_budget"), 0)),
             bool(book.get("recursive_scanning")),
@@ -232,12 +222,12 @@ _LOGIC = ("any", "not all", "not any", "all")
 def _from_card(row: dict[str, Any]) -> LoreEntry:
     extra = record(row.get("extensions"))
     return LoreEntry(
-        text(row.get("content")),
+        string(row.get("content")),
         texts(row.get("keys")),
         texts(row.get("secondary_keys")) if row.get("selective", bool(row.get("secondary_keys"))) else [],
         _LOGIC[whole(extra.get("selectiveLogic"), 0) % 4],
-        text(row.get("name")),
-        text(row.get("comment")),
+        string(row.get("name")),
+        string(row.get("comment")),
         row.get("enabled") is not False,
         bool(row.get("constant")),
         whole(row.get("insertion_order"), 100),
@@ -306,27 +296,9 @@ def _to_card(entry: LoreEntry, version: int) -> dict[str, Any]:
 def read_lorebook(path: str | Path) -> Lorebook:
     """The lorebook in a JSON file: standalone, world info, or a card's. Raises CardError."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CardError(f"{path.name} cannot be read: {error.strerror or error}") from error
-    value = record(parse_json(data, path.name))
+    value = record(parse_json(read(path, MAX_JSON), path.name))
     inner = record(value.get("data")).get("character_book") if "data" in value else value.get("character_book")
     try:
         return Lorebook.parse(inner if isinstance(inner, dict) else value)
     except CardError as error:
         raise CardError(f"{path.name}: {error}") from None
-
-
-def parse_json(data: bytes, name: str) -> Any:
-    """The JSON in `data`; `name` says whose it is when it cannot be read (CardError)."""
-    if len(data) > MAX_BYTES:
-        raise CardError(f"{name} is larger than {MAX_BYTES >> 20} MiB; that is no character card")
-    try:
-        return json.loads(data.decode("utf-8-sig"), parse_int=lambda digits: int(digits[:20]))
-    except UnicodeDecodeError:
-        raise CardError(f"{name} is not UTF-8 text; save it as UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise CardError(f"{name} is not valid JSON ({reason})") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from modkit.errors import DumpError
 from modkit.persona.readers.source import DumpFile
+from modkit.persona.values import items, record, records, string
 
 __all__ = ["entries", "items", "record", "records", "string"]
 
@@ -15,28 +16,6 @@ _MAX_WHOLE = 48 * 1024 * 1024  # bytes of a list on one line
 _MAX_ENTRY = 16 * 1024 * 1024  # characters of one element of a list over many lines
 _PIECE = 256 * 1024  # characters parsed at a time
 _ELEMENT_ENDS = ("}", "  }", "    }", "\t}")
-
-
-def record(value: object) -> dict[str, Any]:
-    """`value` when it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def items(value: object) -> list[Any]:
-    """`value` when it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def records(value: object) -> Iterator[dict[str, Any]]:
-    """The objects in the list `value`."""
-    return (item for item in items(value) if isinstance(item, dict))
-
-
-def string(value: object) -> str:
-    """`value` as text: a string, or a number written out; "" for anything else."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
 def _integer(digits: str) -> object:

@@ -1,0 +1,30 @@
+"""JSON values as they are looked at without trusting their shape: what is not of the kind asked for is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["items", "record", "records", "string"]
+
+
+def record(value: object) -> dict[str, Any]:
+    """`value` when it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    """`value` when it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def records(value: object) -> Iterator[dict[str, Any]]:
+    """The objects in the list `value`."""
+    return (item for item in items(value) if isinstance(item, dict))
+
+
+def string(value: object) -> str:
+    """`value` as text: a string, or a number written out; "" for anything else."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
