@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from modkit.errors import PersonaError
 from modkit.native.replacing import replace_with
 from modkit.persona.lines import fold
+from modkit.persona.prompt import one_line
 from modkit.persona.voice.census import Census
 from modkit.persona.voice.said import Said, words_of
 from modkit.persona.voice.statements import Statement
@@ -115,11 +116,11 @@ def _graph(name: str, census: Census) -> str:
         dots.append(
             f'<circle class="other" cx="{x:.0f}" cy="{y:.0f}" r="{8 + 14 * math.sqrt(count / most):.0f}">'
             f"<title>{escape(other)}: {hers} lines to, {count - hers} from</title></circle>"
-            f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(_short(other, 18))}</text>'
+            f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(one_line(other, 18))}</text>'
             f'<text class="soft" x="{x:.0f}" y="{y + 19:.0f}" text-anchor="middle">{hers} / {count - hers}</text>'
         )
     rows += [*dots, f'<circle class="bar" cx="{cx}" cy="{cy}" r="30"/>']
-    rows.append(f'<text x="{cx}" y="{cy + 5}" text-anchor="middle">{escape(_short(name, 12))}</text></svg>')
+    rows.append(f'<text x="{cx}" y="{cy + 5}" text-anchor="middle">{escape(one_line(name, 12))}</text></svg>')
     return "".join(rows) + '<p class="soft">Numbers: lines to them / lines from them.</p>'
 
 
@@ -176,7 +177,7 @@ def _samples(statements: Sequence[Statement], own: Sequence[Said], places: dict[
     for statement in statements:
         line = lines.get(statement.lines[0]) if statement.kind == "quote" else None
         if line is not None:
-            cue = f"<small>{escape(_short(line.cue, 200))}</small><br>" if line.cue else ""
+            cue = f"<small>{escape(one_line(line.cue, 200))}</small><br>" if line.cue else ""
             place = f"<br><small>{escape(places.get(line.id, ''))}</small>"
             rows.append(f"<blockquote>{cue}{escape(line.text)}{place}</blockquote>")
     return "".join(rows) or "<p>None.</p>"
@@ -243,8 +244,3 @@ def _duplicates(own: Sequence[Said]) -> str:
 
 def _list(rows: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(row)}</li>' for row in rows)}</ul>"
-
-
-def _short(text: str | None, limit: int) -> str:
-    text = text or ""
-    return text if len(text) <= limit else text[: limit - 1] + "…"

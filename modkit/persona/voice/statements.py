@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from modkit.persona.prompt import one_line
 from modkit.persona.voice.said import Said, digest, log_odds, sample_lines, spread
 
 __all__ = ["Statement", "describe"]
@@ -218,9 +219,5 @@ def _openings(spoken: Sequence[Said]) -> Iterator[Statement]:
 
 def _quotes(spoken: Sequence[Said], scores: dict[str, float]) -> Iterator[Statement]:
     for line in sample_lines(spoken, scores, _SAMPLES):
-        cue = f" — asked: “{_short(line.cue)}”" if line.cue else ""
+        cue = f" — asked: “{one_line(line.cue, 120)}”" if line.cue else ""
         yield Statement(f"quote:{digest(line.text, 10)}", "quote", f"“{line.text}”{cue}", (line.id,))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else text[:119].rsplit(" ", 1)[0] + "…"
