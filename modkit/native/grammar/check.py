@@ -12,12 +12,12 @@ from collections.abc import Callable
 from modkit.errors import GrammarError
 from modkit.native.grammar.nodes import (
     Alt,
-    Chars,
     Node,
     Ref,
     Repeat,
     Rules,
     Seq,
+    ending_rules,
     is_empty,
     nullable_rules,
 )
@@ -100,29 +100,10 @@ def _no_left_recursion(rules: Rules, nullable: set[str], locate: Locate) -> None
 
 
 def _all_end(rules: Rules, locate: Locate) -> None:
-    ends: set[str] = set()
-    grew = True
-    while grew:
-        grew = False
-        for name, node in rules.items():
-            if name not in ends and _can_end(node, ends):
-                ends.add(name)
-                grew = True
+    ends = ending_rules(rules)
     for name in rules:
         if name not in ends:
             raise locate("no text can ever complete this rule; give it an alternative that comes to an end", name)
-
-
-def _can_end(node: Node, ends: set[str]) -> bool:
-    if isinstance(node, Ref):
-        return node.name in ends
-    if isinstance(node, Seq):
-        return all(_can_end(item, ends) for item in node.items)
-    if isinstance(node, Alt):
-        return any(_can_end(item, ends) for item in node.items)
-    if isinstance(node, Repeat):
-        return node.least == 0 or _can_end(node.item, ends)
-    return not (isinstance(node, Chars) and not node.ranges)
 
 
 def _weight(node: Node) -> int:

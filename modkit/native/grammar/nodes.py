@@ -6,7 +6,7 @@ disjoint ranges; the empty set is a node that nothing can match.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ __all__ = [
     "alt",
     "chars",
     "complement",
+    "ending_rules",
     "intersect",
     "is_empty",
     "nullable_rules",
@@ -243,12 +244,35 @@ def is_empty(node: Node, nullable: Container[str]) -> bool:
 
 def nullable_rules(rules: Rules) -> set[str]:
     """The rules that can match the empty word."""
+    return _least(rules, is_empty)
+
+
+def _ends(node: Node, ending: Container[str]) -> bool:
+    """Whether some text completes a node, given the rules that some text completes."""
+    if isinstance(node, Ref):
+        return node.name in ending
+    if isinstance(node, Seq):
+        return all(_ends(item, ending) for item in node.items)
+    if isinstance(node, Alt):
+        return any(_ends(item, ending) for item in node.items)
+    if isinstance(node, Repeat):
+        return node.least == 0 or _ends(node.item, ending)
+    return node != NEVER
+
+
+def ending_rules(rules: Rules) -> set[str]:
+    """The rules that some text completes."""
+    return _least(rules, _ends)
+
+
+def _least(rules: Rules, holds: Callable[[Node, Container[str]], bool]) -> set[str]:
+    """The smallest set of rules for which `holds(node, set)` is true of exactly those in it."""
     found: set[str] = set()
     grew = True
     while grew:
         grew = False
         for name, node in rules.items():
-            if name not in found and is_empty(node, found):
+            if name not in found and holds(node, found):
                 found.add(name)
                 grew = True
     return found

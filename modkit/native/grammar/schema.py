@@ -28,6 +28,7 @@ from modkit.native.grammar.nodes import (
     alt,
     chars,
     complement,
+    ending_rules,
     intersect,
     opt,
     refs,
@@ -416,14 +417,7 @@ def _between(items: list[Node], separator: Node) -> list[Node]:
 
 def _pruned(rules: Rules, root: str) -> Rules:
     """Without the rules that nothing completes and those that nothing reaches."""
-    good: set[str] = set()
-    grew = True
-    while grew:
-        grew = False
-        for name, node in rules.items():
-            if name not in good and _ends(node, good):
-                good.add(name)
-                grew = True
+    good = ending_rules(rules)
     cut = {name: _cut(node, good) for name, node in rules.items()}
     uses = Counter(name for node in cut.values() for name in refs(node))
     inline = {name for name in cut if _REST in name and uses[name] == 1}
@@ -447,18 +441,6 @@ def _inlined(node: Node, rules: Rules, inline: set[str]) -> Node:
     if isinstance(node, Repeat):
         return repeat(_inlined(node.item, rules, inline), node.least, node.most)
     return node
-
-
-def _ends(node: Node, good: set[str]) -> bool:
-    if isinstance(node, Ref):
-        return node.name in good
-    if isinstance(node, Seq):
-        return all(_ends(item, good) for item in node.items)
-    if isinstance(node, Alt):
-        return any(_ends(item, good) for item in node.items)
-    if isinstance(node, Repeat):
-        return node.least == 0 or _ends(node.item, good)
-    return node != NEVER
 
 
 def _cut(node: Node, good: set[str]) -> Node:
