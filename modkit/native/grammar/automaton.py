@@ -6,8 +6,9 @@ declared ones, a string that matches a pattern and has 3 to 8 characters, a numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 from modkit.errors import GrammarError
 from modkit.native.grammar.match import Machine
@@ -17,17 +18,14 @@ from modkit.native.grammar.nodes import (
     Chars,
     Node,
     Ref,
-    Repeat,
     Rules,
-    Seq,
     Text,
     alt,
-    refs,
+    rebuilt,
     seq,
     star,
     union,
 )
-from modkit.native.grammar.nodes import Alt as _Alt
 from modkit.native.grammar.write import Builder
 
 __all__ = ["DFA", "flat"]
@@ -36,6 +34,7 @@ MAX_STATES = 20_000
 _DEPTH = 12  # how deep alternatives are nested before a rule is made of them
 
 Edges = list[tuple[int, int, int]]  # low, high, target: sorted and disjoint
+_State = TypeVar("_State", bound=Hashable)
 
 
 class DFA:
@@ -49,20 +48,14 @@ class DFA:
     def of(cls, node: Node) -> DFA:
         """Of a node without references (see `flat`)."""
         machine = Machine({"root": node}, "root")
-        names: dict[tuple[int, ...], int] = {(machine.start[0],): 0}
-        order: list[tuple[int, ...]] = [(machine.start[0],)]
-        edges: list[Edges] = []
-        for states in order:
-            row: Edges = []
-            moves = [edge for state in states for edge in machine.chars[state]]
-            for low, high in _pieces(moves):
-                target = tuple(sorted({t for a, b, t in moves if a <= low and high <= b}))
-                if target not in names:
-                    _bounded(len(names))
-                    names[target] = len(names)
-                    order.append(target)
-                row.append((low, high, names[target]))
-            edges.append(_joined(row))
+        start: tuple[int, ...] = (machine.start[0],)
+
+        def moves(states: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+            every = [edge for state in states for edge in machine.chars[state]]
+            for low, high in _pieces(every):
+                yield low, high, tuple(sorted({t for a, b, t in every if a <= low and high <= b}))
+
+        order, edges = _explored(start, moves)
         return cls(edges, [any(machine.accepts[state] for state in states) for states in order])._small()
 
     @classmethod
@@ -104,23 +97,14 @@ class DFA:
         return _Spelling(self, builder, hint, spell).run()
 
     def _product(self, other: DFA, keep: Callable[[bool, bool], bool]) -> DFA:
-        names: dict[tuple[int, int], int] = {(0, 0): 0}  # -1: refused by that side
-        order = [(0, 0)]
-        edges: list[Edges] = []
-        for one, two in order:
-            mine = self.edges[one] if one >= 0 else []
-            theirs = other.edges[two] if two >= 0 else []
-            row: Edges = []
+        def moves(pair: tuple[int, int]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+            mine, theirs = (dfa.edges[state] if state >= 0 else [] for dfa, state in zip((self, other), pair))
             for low, high in _pieces([*mine, *theirs]):
                 target = (_target(mine, low), _target(theirs, low))
-                if not keep(target[0] >= 0, False) and not keep(target[0] >= 0, target[1] >= 0):
-                    continue
-                if target not in names:
-                    _bounded(len(names))
-                    names[target] = len(names)
-                    order.append(target)
-                row.append((low, high, names[target]))
-            edges.append(_joined(row))
+                if keep(target[0] >= 0, False) or keep(target[0] >= 0, target[1] >= 0):
+                    yield low, high, target
+
+        order, edges = _explored((0, 0), moves)  # -1: refused by that side
         accepts = [keep(one >= 0 and self.accepts[one], two >= 0 and other.accepts[two]) for one, two in order]
         return DFA(edges, accepts)._small()
 
@@ -153,17 +137,7 @@ class DFA:
                 break
             count = len(names)
         first = {group[state]: state for state in sorted(live, reverse=True)}
-        order = [group[0]]
-        place = {group[0]: 0}
-        rows: list[Edges] = []
-        for name in order:
-            row = []
-            for low, high, target in edges[first[name]]:
-                if group[target] not in place:
-                    place[group[target]] = len(order)
-                    order.append(group[target])
-                row.append((low, high, place[group[target]]))
-            rows.append(_joined(row))
+        order, rows = _explored(group[0], lambda name: ((a, b, group[t]) for a, b, t in edges[first[name]]))
         return DFA(rows, [self.accepts[first[name]] for name in order])
 
 
@@ -231,19 +205,39 @@ class _Spelling:
 
 def flat(node: Node, rules: Rules, inside: tuple[str, ...] = ()) -> Node:
     """The node with its references replaced by what they stand for; raises GrammarError where it is recursive."""
-    if isinstance(node, Ref):
-        if node.name in inside:
+
+    def meant(leaf: Node) -> Node:
+        if not isinstance(leaf, Ref):
+            return leaf
+        if leaf.name in inside:
             raise GrammarError(
-                f"the rule {node.name!r} is recursive, and what is recursive cannot be subtracted or intersected"
+                f"the rule {leaf.name!r} is recursive, and what is recursive cannot be subtracted or intersected"
             )
-        return flat(rules[node.name], rules, (*inside, node.name))
-    if isinstance(node, Seq):
-        return seq(*(flat(item, rules, inside) for item in node.items))
-    if isinstance(node, _Alt):
-        return alt(*(flat(item, rules, inside) for item in node.items))
-    if isinstance(node, Repeat) and any(refs(node)):
-        return Repeat(flat(node.item, rules, inside), node.least, node.most)
-    return node
+        return flat(rules[leaf.name], rules, (*inside, leaf.name))
+
+    return rebuilt(node, meant)
+
+
+def _explored(
+    start: _State, moves: Callable[[_State], Iterable[tuple[int, int, _State]]]
+) -> tuple[list[_State], list[Edges]]:
+    """All states that moves lead to from `start`, in the order they are met, and their edges by place in that order."""
+    places = {start: 0}
+    order = [start]
+    edges: list[Edges] = []
+    for here in order:
+        row: Edges = []
+        for low, high, target in moves(here):
+            if target not in places:
+                if len(order) >= MAX_STATES:
+                    raise GrammarError(
+                        f"the combination needs more than {MAX_STATES} states; make its patterns or lengths smaller"
+                    )
+                places[target] = len(order)
+                order.append(target)
+            row.append((low, high, places[target]))
+        edges.append(_joined(row))
+    return order, edges
 
 
 def _pieces(moves: Edges) -> list[tuple[int, int]]:
@@ -274,8 +268,3 @@ def _target(row: Edges, point: int) -> int:
         if low <= point <= high:
             return target
     return -1
-
-
-def _bounded(count: int) -> None:
-    if count >= MAX_STATES:
-        raise GrammarError(f"the combination needs more than {MAX_STATES} states; make its patterns or lengths smaller")

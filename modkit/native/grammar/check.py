@@ -10,17 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from modkit.errors import GrammarError
-from modkit.native.grammar.nodes import (
-    Alt,
-    Node,
-    Ref,
-    Repeat,
-    Rules,
-    Seq,
-    ending_rules,
-    is_empty,
-    nullable_rules,
-)
+from modkit.native.grammar.nodes import Alt, Node, Ref, Repeat, Rules, Seq, ending_rules, is_empty, nullable_rules
 
 __all__ = ["check"]
 
@@ -41,7 +31,10 @@ def check(rules: Rules, root: str, locate: Locate) -> None:
                 "something that may be empty is repeated without end; let the repeated part have a character", name
             )
     _no_left_recursion(rules, nullable, locate)
-    _all_end(rules, locate)
+    ending = ending_rules(rules)
+    for name in rules:
+        if name not in ending:
+            raise locate("no text can ever complete this rule; give it an alternative that comes to an end", name)
     if sum(_weight(node) for node in rules.values()) > MAX_WEIGHT:
         raise locate(f"its repeats come to more than {MAX_WEIGHT} elements; make them smaller", root)
 
@@ -97,13 +90,6 @@ def _no_left_recursion(rules: Rules, nullable: set[str], locate: Locate) -> None
                 path[name] = None
                 todo.append((name, True))
                 todo.extend((other, False) for other in reversed(left[name]))
-
-
-def _all_end(rules: Rules, locate: Locate) -> None:
-    ends = ending_rules(rules)
-    for name in rules:
-        if name not in ends:
-            raise locate("no text can ever complete this rule; give it an alternative that comes to an end", name)
 
 
 def _weight(node: Node) -> int:

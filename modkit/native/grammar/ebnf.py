@@ -28,6 +28,7 @@ __all__ = ["ebnf_rules"]
 _EBNF_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _ISO_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[ \t]+[A-Za-z_][A-Za-z0-9_]*)*")
 _EBNF_BLANK = re.compile(r"(?:\s|/\*.*?\*/|\(\*.*?\*\))*", re.DOTALL)
+_W3C_NUMBER = re.compile(r"\[\w+\]\s*")  # of a rule, as the specification of XML has them
 _W3C_RULE = re.compile(r"(?:\[\w+\]\s*)?[A-Za-z_][A-Za-z0-9_.-]*\s*::=")
 _HEX_CHAR = re.compile(r"#x([0-9A-Fa-f]{1,8})")
 
@@ -40,19 +41,56 @@ def ebnf_rules(text: str, root: str | None = None) -> tuple[Rules, str]:
 
 
 class _Ebnf(Reader):
+    """What the two have in common: rules one after the other, and choices."""
+
+    sign: str
+    form: str
+    bars: tuple[str, ...]
+
     def __init__(self, text: str) -> None:
         super().__init__(text, "EBNF")
 
     def read(self) -> Rules:
+        rules: Rules = {}
+        self.blank()
+        while self.at < len(self.text):
+            start = self.at
+            self.rule = ""
+            name = self.name()
+            self.blank()
+            if not name or not self.eat(self.sign):
+                raise self.error(f"a rule is written {self.form}", start)
+            self.rule = name
+            node = self.choice()
+            if name in rules:
+                raise self.error(f"the rule {name!r} is defined twice", start)
+            rules[name] = node
+            self.blank()
+            self.end()
+            self.blank()
+        return rules
+
+    def choice(self) -> Node:
+        items = [self.sequence()]
+        while True:
+            self.blank()
+            if not any(self.eat(bar) for bar in self.bars):
+                return alt(*items)
+            items.append(self.sequence())
+
+    def name(self) -> str:
+        """The name that a rule begins with, "" for none."""
+        raise NotImplementedError
+
+    def sequence(self) -> Node:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Raises where a rule cannot end."""
         raise NotImplementedError
 
     def blank(self) -> None:
         self.match(_EBNF_BLANK)
-
-    def add(self, rules: Rules, name: str, node: Node, start: int) -> None:
-        if name in rules:
-            raise self.error(f"the rule {name!r} is defined twice", start)
-        rules[name] = node
 
     def quoted(self) -> Node:
         start, mark = self.at, self.text[self.at]
@@ -66,31 +104,15 @@ class _Ebnf(Reader):
 class _W3c(_Ebnf):
     """Symbol ::= expression, as in the specification of XML."""
 
-    def read(self) -> Rules:
-        rules: Rules = {}
-        self.blank()
-        while self.at < len(self.text):
-            start = self.at
-            self.rule = ""
-            self.match(re.compile(r"\[\w+\]\s*"))
-            name = self.match(_EBNF_NAME)
-            self.blank()
-            if name is None or not self.eat("::="):
-                raise self.error("a rule is written Name ::= ...", start)
-            self.rule = name
-            self.add(rules, name, self.choice(), start)
-            self.blank()
-            if self.at < len(self.text) and not _W3C_RULE.match(self.text, self.at):
-                raise self.error(f"{self.text[self.at]!r} means nothing here")
-        return rules
+    sign, form, bars = "::=", "Name ::= ...", ("|",)
 
-    def choice(self) -> Node:
-        items = [self.sequence()]
-        while True:
-            self.blank()
-            if not self.eat("|"):
-                return alt(*items)
-            items.append(self.sequence())
+    def name(self) -> str:
+        self.match(_W3C_NUMBER)
+        return self.match(_EBNF_NAME) or ""
+
+    def end(self) -> None:
+        if self.at < len(self.text) and not _W3C_RULE.match(self.text, self.at):
+            raise self.error(f"{self.text[self.at]!r} means nothing here")
 
     def sequence(self) -> Node:
         items: list[Node] = []
@@ -177,34 +199,14 @@ class _W3c(_Ebnf):
 class _Iso(_Ebnf):
     """meta identifier = definitions ; as in ISO/IEC 14977. Spaces in names become one space."""
 
-    def read(self) -> Rules:
-        rules: Rules = {}
-        self.blank()
-        while self.at < len(self.text):
-            start = self.at
-            self.rule = ""
-            name = self.name()
-            self.blank()
-            if not name or not self.eat("="):
-                raise self.error("a rule is written name = ... ;", start)
-            self.rule = name
-            self.add(rules, name, self.choice(), start)
-            self.blank()
-            if not self.eat(";") and not self.eat("."):
-                raise self.error("a rule ends with ';'")
-            self.blank()
-        return rules
+    sign, form, bars = "=", "name = ... ;", ("|", "/", "!")
 
     def name(self) -> str:
         return " ".join((self.match(_ISO_NAME) or "").split())
 
-    def choice(self) -> Node:
-        items = [self.sequence()]
-        while True:
-            self.blank()
-            if not (self.eat("|") or self.eat("/") or self.eat("!")):
-                return alt(*items)
-            items.append(self.sequence())
+    def end(self) -> None:
+        if not self.eat(";") and not self.eat("."):
+            raise self.error("a rule ends with ';'")
 
     def sequence(self) -> Node:
         items = [self.term()]

@@ -19,6 +19,7 @@ from modkit.native.grammar.nodes import (
     alt,
     complement,
     opt,
+    rebuilt,
     repeat,
     seq,
 )
@@ -63,15 +64,7 @@ class Builder:
 
 def renamed(node: Node, names: dict[str, str]) -> Node:
     """The node with its references renamed."""
-    if isinstance(node, Ref):
-        return Ref(names.get(node.name, node.name))
-    if isinstance(node, Seq):
-        return Seq(tuple(renamed(item, names) for item in node.items))
-    if isinstance(node, Alt):
-        return Alt(tuple(renamed(item, names) for item in node.items))
-    if isinstance(node, Repeat):
-        return Repeat(renamed(node.item, names), node.least, node.most)
-    return node
+    return rebuilt(node, lambda leaf: Ref(names.get(leaf.name, leaf.name)) if isinstance(leaf, Ref) else leaf)
 
 
 def write(rules: Rules, root: str = "root") -> str:

@@ -98,6 +98,12 @@ def test_a_grammar_that_is_too_big_is_refused() -> None:
         Grammar('root ::= "a"' + "".join(f"\nx{n} ::= [a-c]{{1900}}" for n in range(600)))
 
 
+def test_a_chain_of_thousands_of_rules_is_read_in_either_direction() -> None:
+    links = [f'r{n} ::= r{n + 1} | "a" r{n + 1}\n' for n in range(9_000)] + ['r9000 ::= "b"\n']
+    for order in (links, links[::-1]):
+        assert Grammar("".join(order), "r8990").accepts("aaab")
+
+
 def test_triggers_make_it_lazy() -> None:
     grammar = Grammar('root ::= "<do:" [a-z]+ ">"', triggers=("<do:",))
     assert grammar.triggers == ("<do:",)

@@ -231,3 +231,14 @@ def test_a_schema_of_300_rules_is_made_in_one_piece() -> None:
     }
     grammar = Grammar.from_schema({"type": "object", "properties": properties}, closed=True)
     assert Grammar(grammar.gbnf).accepts('{"field-3":{"n":3},"field-299":{}}')
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_an_object_may_have_many_properties(required: bool) -> None:
+    names = [f"p{n}" for n in range(600)]
+    schema: dict[str, Any] = {"type": "object", "properties": {key: {"type": "integer"} for key in names}}
+    schema["required"] = names if required else names[:1] + names[-1:]
+    grammar = Grammar.from_schema(schema, closed=True)
+    assert grammar.accepts(json.dumps(dict.fromkeys(names, 1)))
+    assert grammar.accepts('{"p0":1,"p599":2}') is not required
+    assert not grammar.accepts('{"p0":1,"p3":2}')
