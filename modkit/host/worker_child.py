@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +21,10 @@ from modkit.host.events import Event
 from modkit.host.host import Host
 from modkit.host.storage import Storage, unpack
 from modkit.host.worker_mods import LIMITS, MAX_EMITS, plain
-from modkit.ipc.child import greet, private_pipes
+from modkit.ipc.child import live
 from modkit.ipc.framing import EVENT
-from modkit.ipc.leash import hold_on, limit
-from modkit.ipc.transport import Connection, pipe_link
+from modkit.ipc.leash import limit
+from modkit.ipc.transport import Connection
 
 __all__ = ["main"]
 
@@ -240,12 +239,4 @@ class _Child:
 
 def main(arguments: list[str]) -> None:
     """arguments: the parent's pid."""
-    hold_on(int(arguments[0]))
-    connection = Connection(pipe_link(*private_pipes()), LIMITS)
-    try:
-        greet(connection, "modkit mod")
-        _Child(connection).run()
-    except ProtocolError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-    os._exit(0)
+    live(arguments, "modkit mod", LIMITS, lambda connection: _Child(connection).run())

@@ -11,20 +11,21 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
 from modkit.errors import ModkitError, ProtocolError
 from modkit.ipc import handshake
 from modkit.ipc.calls import ASKING, ENGINE_LIMITS, ONE_WAY, options_from
-from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST
+from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST, Limits
 from modkit.ipc.leash import hold_on, limit
 from modkit.ipc.transport import Connection, pipe_link
 from modkit.native.worker import Worker
 
-__all__ = ["main"]
+__all__ = ["live", "main"]
 
 STATUS_SECONDS = 0.25  # how often the parent hears that we live
 ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
@@ -177,14 +178,22 @@ def greet(connection: Connection, server: str) -> None:
     connection.send([REPLY, 1, {"protocol": version, "server": server}])
 
 
-def main(arguments: list[str]) -> None:
-    """arguments: the parent's pid."""
+def live(arguments: list[str], server: str, limits: Limits, serve: Callable[[Connection], None]) -> NoReturn:
+    """The whole life of a child: tied to its parent (arguments: its pid), it greets, serves, and is gone.
+
+    What is wrong with what the parent sends is the last line on stderr, which the parent's supervisor quotes.
+    """
     hold_on(int(arguments[0]))
-    connection = Connection(pipe_link(*private_pipes()), ENGINE_LIMITS)
+    connection = Connection(pipe_link(*private_pipes()), limits)
     try:
-        greet(connection, "modkit engine")
-        _Service(connection).run()
+        greet(connection, server)
+        serve(connection)
     except ProtocolError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
-    os._exit(0)  # at once: the worker may be deep in llama.cpp, and there is nothing here to save
+    os._exit(0)  # at once: whatever runs here may be deep in C or in a loop, and there is nothing to save
+
+
+def main(arguments: list[str]) -> None:
+    """arguments: the parent's pid."""
+    live(arguments, "modkit engine", ENGINE_LIMITS, lambda connection: _Service(connection).run())
