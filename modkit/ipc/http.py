@@ -1,13 +1,15 @@
 """One request to a server of the OpenAI protocol, on a thread of its own: connect, send, read what streams.
 
-Runs off the frame. What it finds goes to `tell`: ("text", id, words), then ("done", id, finish, stats), or
-("whole", id, body), or ("error", id, error). Nothing here is read without a bound or waited for without a limit.
+Runs off the frame. What it finds goes to `tell`: ("text", id, words) and ("told", id, records of log-probabilities),
+then ("done", id, finish, stats), or ("whole", id, body), or ("error", id, error). Nothing here is read without a bound
+or waited for without a limit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import socket
 import threading
@@ -17,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modkit.errors import ContextOverflow, EngineError, ModkitError, OptionError
+from modkit.ipc.weigh import tokens_of
 
 if TYPE_CHECKING:
     import http.client
+    import ssl
 
-__all__ = ["Job", "Place", "run"]
+__all__ = ["REFUSED", "Job", "Place", "run"]
 
 Tell = Callable[[tuple[Any, ...]], None]
 MAX_LINE = 1 << 20
@@ -29,12 +33,15 @@ MAX_BODY = 1 << 28
 MAX_TEXT = 1 << 24  # characters of one reply
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 20.0  # seconds between two tries
+REFUSED = "the server refused the request"
 
 
 class Place:
     """Where a server is, and how to speak to it. Raises OptionError for what is no URL."""
 
-    def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
+    def __init__(
+        self, url: str, api_key: str | None, timeout: float, ca_file: str | os.PathLike[str] | None = None
+    ) -> None:
         parts = urlsplit(url if isinstance(url, str) else "")
         try:
             self.host, self.port = parts.hostname, parts.port
@@ -45,6 +52,11 @@ class Place:
         if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
             raise OptionError("api_key has characters that cannot be sent")
         self.secure = parts.scheme == "https"
+        self._ca_file = None if ca_file is None else os.fspath(ca_file)
+        self._context: ssl.SSLContext | None = None
+        if self._ca_file is not None and not (self.secure and os.path.isfile(self._ca_file)):
+            what = "is not a file" if self.secure else "goes with an https:// address"
+            raise OptionError(f"ca_file={self._ca_file!r} {what}: give the PEM file with the server's certificate")
         path = parts.path.rstrip("/")
         self.path = path if path.endswith("/v1") else path + "/v1"
         self.timeout = timeout
@@ -58,8 +70,20 @@ class Place:
 
         assert self.host is not None
         if self.secure:
-            return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout)
+            context = self._checking()
+            return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout, context=context)
         return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+
+    def _checking(self) -> ssl.SSLContext:
+        """What the server's certificate and name are held against. On a job's thread; made once."""
+        import ssl
+
+        if self._context is None:
+            try:
+                self._context = ssl.create_default_context(cafile=self._ca_file)
+            except (OSError, ValueError) as error:
+                raise EngineError(f"ca_file={self._ca_file!r} holds no certificates: {error}") from None
+        return self._context
 
     def __str__(self) -> str:
         return f"{'https' if self.secure else 'http'}://{self.host}:{self.port or ''}".rstrip(":")
@@ -104,11 +128,11 @@ def run(
     attempt = 0
     while not job.cancelled.is_set():
         fresh = connection is None
-        connection = connection or place.connect()
         try:
+            connection = connection or place.connect()
             reusable = _once(job, place, connection, tell)
         except _Again as again:
-            connection.close()
+            _close(connection)
             connection = None
             if not fresh:
                 continue  # an idle connection that the server had closed is no failure
@@ -120,11 +144,11 @@ def run(
             job.cancelled.wait(max(min(again.after, LONGEST_WAIT), random.uniform(0.05, min(8.0, 0.25 * 2**attempt))))
         except ModkitError as error:
             tell(("error", job.id, error))
-            connection.close()
+            _close(connection)
             return None
         except Exception as error:  # a server may send anything; the thread must live
             tell(("error", job.id, EngineError(f"{place} failed: {type(error).__name__}: {str(error)[:200]}")))
-            connection.close()
+            _close(connection)
             return None
         else:
             job.socket = None
@@ -132,9 +156,13 @@ def run(
                 return connection
             connection.close()
             return None
+    _close(connection)
+    return None
+
+
+def _close(connection: http.client.HTTPConnection | None) -> None:
     if connection is not None:
         connection.close()
-    return None
 
 
 def _once(job: Job, place: Place, connection: http.client.HTTPConnection, tell: Tell) -> bool:
@@ -151,6 +179,9 @@ def _once(job: Job, place: Place, connection: http.client.HTTPConnection, tell: 
         connection.request("GET" if body is None else "POST", place.path + job.path, body, place.headers)
         response = connection.getresponse()
     except (OSError, HTTPException) as error:
+        if type(error).__name__ == "SSLCertVerificationError":  # which another try does not make better
+            why = getattr(error, "verify_message", "") or str(error)[:200]
+            raise EngineError(f"{place} is not believed: {why}; with a certificate of its own, give ca_file=") from None
         raise _Again(f"{type(error).__name__}: {str(error)[:200]}") from None
     try:
         return _take(job, response, tell)
@@ -195,7 +226,7 @@ def _refused(response: http.client.HTTPResponse) -> None:
     lower = sentence.lower()
     if response.status == 400 and "context" in lower and any(w in lower for w in ("exceed", "length", "size", "long")):
         raise ContextOverflow(f"the prompt is longer than the server's context: {sentence}")
-    raise EngineError(f"the server refused the request: {response.status} {sentence}")
+    raise EngineError(f"{REFUSED}: {response.status} {sentence}")
 
 
 def _stream(job: Job, response: http.client.HTTPResponse, tell: Tell) -> tuple[str, dict[str, Any]]:
@@ -234,8 +265,11 @@ def _stream(job: Job, response: http.client.HTTPResponse, tell: Tell) -> tuple[s
             raise EngineError(f"the server failed: {sentence[:300]}")
         if isinstance(event.get("usage"), dict):
             usage = event["usage"]
-        text, ended = _choice(event)
+        choice = _first_choice(event)
+        text, ended = _said(choice)
         finish = ended or finish
+        for told in tokens_of(choice) if "logprobs" in choice else ():
+            tell(("told", job.id, told.records()))
         if text:
             last = time.monotonic()
             first = first or last
@@ -247,10 +281,13 @@ def _stream(job: Job, response: http.client.HTTPResponse, tell: Tell) -> tuple[s
     return finish, _stats(job, usage, pieces, first, last)
 
 
-def _choice(event: dict[str, Any]) -> tuple[str, str]:
-    """The words of an event, and how the reply ended when it did."""
+def _first_choice(event: dict[str, Any]) -> dict[str, Any]:
     choices = event.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _said(choice: dict[str, Any]) -> tuple[str, str]:
+    """The words of a piece, and how the reply ended when it did."""
     delta = choice.get("delta")
     text = delta.get("content") if isinstance(delta, dict) else choice.get("text")
     ended = choice.get("finish_reason")

@@ -9,33 +9,29 @@ from __future__ import annotations
 
 import collections
 import logging
+import os
 import queue
 import threading
-from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modkit.engine.helper import Helper
 from modkit.engine.protocol import Message, check_pace
-from modkit.engine.stream import Answer, Pending, Stream
-from modkit.engine.template import check_messages
-from modkit.engine.vectors import check_texts
+from modkit.engine.stream import Answer, Choice, Pending, Stream
+from modkit.engine.vectors import check_choices, check_texts
 from modkit.errors import EngineClosed, EngineError, ModkitError, OptionError, QueueFull, WrongThread
-from modkit.ipc.http import Job, Place, run
-from modkit.native.sampling import Options
+from modkit.ipc.bodies import chat_form, fields_of, model_of, plain_messages, scores_of, vectors_of
+from modkit.ipc.http import REFUSED, Job, Place, run
+from modkit.ipc.weigh import Weighing
 from modkit.native.worker import MAX_WAITING
+
+if TYPE_CHECKING:
+    from modkit.native.vocab import Vocab
 
 __all__ = ["RemoteEngine"]
 
 log = logging.getLogger("modkit.ipc")
 NEWS_A_TICK = 512
-# Options by the name that servers know them under; those after the bar are llama-server's and vLLM's own.
-_NAMES = {
-    "max_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed", "stop": "stop",
-    "frequency_penalty": "frequency_penalty", "presence_penalty": "presence_penalty",
-    "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty",
-}  # fmt: skip
-_LOCAL = frozenset({"repeat_last_n", "pin", "priority"})  # of no meaning to another machine, and no harm
 
 
 class RemoteEngine:
@@ -45,11 +41,17 @@ class RemoteEngine:
     first it lists). context: tokens of a conversation (None: what the server says, else 4096). api_key: sent as a
     bearer token, to this host only (redirects are not followed). connections: requests under way at once, each on
     a thread. retries: how often a request that has not begun to be answered is tried again. timeout: seconds that
-    a server may say nothing. extra: more fields for every request's body.
+    a server may say nothing. extra: more fields for every request's body. ca_file: a PEM file with the only
+    certificates that an https server's may rest on, such as its own (None: those that the system trusts). An https
+    server is never believed unchecked.
 
     Returns at once; `loading` until the server has answered for the first time or could not be reached. What is asked
     meanwhile waits. One thread for everything, the one that ticks. Raises OptionError.
     """
+
+    drops_turns = False  # what a server does with a context that is full is its own affair
+    tool_format = ""  # nor does it say how its template writes calls
+    library = None
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class RemoteEngine:
         retries: int = 4,
         timeout: float = 60.0,
         extra: Mapping[str, Any] | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
         if not 1 <= connections <= 256:
             raise OptionError(f"connections={connections!r}: give a number from 1 to 256")
@@ -69,7 +72,7 @@ class RemoteEngine:
         self.context = context or 4096
         self.ready = False
         self.loading = True
-        self._place = Place(url, api_key, timeout)
+        self._place = Place(url, api_key, timeout, ca_file)
         self._model = model
         self._asks_context = context is None
         self._retries = retries
@@ -80,9 +83,12 @@ class RemoteEngine:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._running: dict[int, Job] = {}
         self._pending: dict[int, Pending[Any]] = {}
+        self._weighings: dict[int, Weighing] = {}
         self._news: collections.deque[tuple[Any, ...]] = collections.deque()
         self._helper = Helper("modkit-helper")
         self._next_id = 1
+        self._info: dict[str, Any] = {}
+        self._paused = False
         self._closed = False
         self._probe()
 
@@ -91,10 +97,31 @@ class RemoteEngine:
         """Of reaching the server: 0.0, then 1.0."""
         return 0.0 if self.loading else 1.0
 
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the server says of its model, under the names of Engine.info where it does. Empty until ready."""
+        return dict(self._info)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Empty: servers do not show a model's key/value pairs."""
+        return {}
+
+    @property
+    def vocab(self) -> Vocab:
+        """Raises EngineError: the tokens are the server's affair."""
+        raise EngineError("the vocabulary lies with the server: open the file with modkit.native.Model to look into it")
+
+    def perf(self) -> dict[str, float]:
+        """Empty: the counters of llama.cpp are the server's; a stream's own are in its `stats`."""
+        return {}
+
     def tick(self) -> None:
         """Hands over what has arrived since the last tick. Never waits."""
         if threading.get_ident() != self._thread:
             self._check_thread()
+        if self._paused:
+            return
         news = self._news
         for _ in range(min(len(news), NEWS_A_TICK)):
             self._take(*news.popleft())
@@ -103,7 +130,7 @@ class RemoteEngine:
 
     def generate(self, prompt: str, **options: Any) -> Stream:
         """A reply to a bare prompt. Returns at once. Raises OptionError, QueueFull, EngineClosed."""
-        fields = self._fields(options)
+        fields = fields_of(options)
         if not isinstance(prompt, str) or not prompt:
             raise OptionError("the prompt is empty; give some text")
         stream: Stream = self._new(Stream)
@@ -115,12 +142,12 @@ class RemoteEngine:
 
         Returns at once. Raises as generate(), and TemplateError (or the stream ends with it).
         """
-        fields = self._fields(options)
+        fields = chat_form(fields_of(options))
         if callable(messages):
             stream: Stream = self._new(Stream)
             self._helper.run(lambda: self._prepare(stream.id, messages, fields))
             return stream
-        plain = _plain(messages)
+        plain = plain_messages(messages)
         stream = self._new(Stream)
         self._start(stream.id, "/chat/completions", lambda: {"messages": plain, **fields}, streams=True)
         return stream
@@ -149,8 +176,53 @@ class RemoteEngine:
         choices: Sequence[str],
         **options: Any,
     ) -> Answer[dict[str, float]]:
-        """Not to be had: the protocol shows no probabilities of whole answers. Raises EngineError."""
-        raise EngineError("a server of the OpenAI protocol does not weigh answers: ask() needs an engine of one's own")
+        """How likely each choice is, as Engine.ask(), by the log-probabilities that the server tells.
+
+        Costs a request for each choice. llama-server and vLLM weigh whole choices; of other servers the likeliest first
+        tokens are taken, where the choices begin with different ones. The answer ends with EngineError where a server
+        tells nothing.
+        """
+        fields = fields_of({name: value for name, value in options.items() if name != "thinking"})
+        checked = check_choices(choices)
+        if isinstance(question, str) and not question:
+            raise OptionError("the question is empty; give some text")
+        asked: dict[str, Any] | None = None
+        if not callable(question):
+            asked = {"prompt": question} if isinstance(question, str) else {"messages": plain_messages(question)}
+        answer: Choice = self._new(Choice)
+        answer.choices = checked
+        self._weighings[answer.id] = weighing = Weighing(checked, chat=not isinstance(question, str))
+        if asked is None:
+            assert callable(question)
+            self._helper.run(lambda: self._prepare(answer.id, question, fields))
+        else:
+            weighing.base = {**fields, **asked}
+            self._weigh(answer.id, weighing)
+        return answer
+
+    def _weigh(self, id: int, weighing: Weighing) -> None:
+        body = weighing.body()
+        self._start(id, weighing.path, lambda: body)
+
+    def _weighed(self, answer: Choice, weighing: Weighing, kind: str, what: Any) -> bool:
+        """Takes one answer to a weighing; True while another request is under way for it."""
+        if kind == "error":
+            over = not (str(what).startswith(REFUSED) and weighing.refused())
+        else:
+            over = weighing.take(what)
+        if not over and not answer._cancelled:
+            self._weigh(answer.id, weighing)
+            return True
+        return False
+
+    def pause(self) -> None:
+        """Streams stay where they are until resume(): what comes is kept. The server may go on computing."""
+        self._check_thread()
+        self._paused = True
+
+    def resume(self) -> None:
+        self._check_thread()
+        self._paused = False
 
     def pace(self, tokens_per_second: float | None = None) -> None:
         """Checked, and of no effect: a server speaks as fast as it likes."""
@@ -163,26 +235,10 @@ class RemoteEngine:
         """Runs function on the helper thread, off the frame, in order with chat()'s functions."""
         self._helper.run(function)
 
-    def _fields(self, options: dict[str, Any]) -> dict[str, Any]:
-        chosen = Options.of(options)
-        made: dict[str, Any] = {}
-        for name, value in vars(chosen).items():
-            default = Options.__dataclass_fields__[name].default
-            if name in _NAMES:
-                if value != default or name in ("max_tokens", "temperature"):
-                    made[_NAMES[name]] = list(value) if isinstance(value, (list, tuple)) else value
-            elif name == "grammar":
-                grammar = chosen.plain_grammar()
-                if grammar is not None:
-                    made["grammar"] = grammar["gbnf"]  # llama-server's name for it
-            elif value != default and name not in _LOCAL:
-                raise OptionError(f"{name}= is not part of the OpenAI protocol: leave it out with a RemoteEngine")
-        return made
-
     def _prepare(self, id: int, messages: Callable[[], Sequence[Message]], fields: dict[str, Any]) -> None:
         """Helper thread."""
         try:
-            plain = _plain(messages())
+            plain = plain_messages(messages())
         except ModkitError as error:
             self._news.append(("error", id, error))
         except Exception as error:
@@ -245,15 +301,34 @@ class RemoteEngine:
         if kind == "text":
             pending._feed(rest[0])
             return
+        if kind == "told":
+            pending._told(rest[0])
+            return
+        weighing = self._weighings.get(id)
         if kind == "start":
-            if not pending._cancelled:
+            if pending._cancelled:
+                kind, rest = "done", ("cancelled", {})
+            elif weighing is not None:
+                weighing.base = rest[0]
+                self._weigh(id, weighing)
+                return
+            else:
                 self._start(id, "/chat/completions", lambda: rest[0], streams=True)
                 return
-            kind, rest = "done", ("cancelled", {})
+        elif weighing is not None and isinstance(pending, Choice) and kind in ("whole", "error"):
+            try:
+                if self._weighed(pending, weighing, kind, rest[0]):
+                    return
+            except EngineError as error:
+                kind, rest = "error", (error,)
+        self._weighings.pop(id, None)
         del self._pending[id]
         self._running.pop(id, None)
         if kind == "error":
             pending._end("cancelled" if pending._cancelled else "error", None if pending._cancelled else rest[0])
+        elif isinstance(pending, Choice) and weighing is not None and kind == "whole":
+            pending.weighed_by(lambda: weighing.logarithms)
+            pending._end("stop")
         elif kind == "whole":
             self._whole(pending, rest[0])
         else:
@@ -265,7 +340,7 @@ class RemoteEngine:
 
     def _whole(self, pending: Pending[Any], body: Any) -> None:
         try:
-            value = _vectors(body) if "data" in body else _scores(body)
+            value = vectors_of(body) if "data" in body else scores_of(body)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             pending._end("error", EngineError("the server's answer is not what the OpenAI protocol says"))
             return
@@ -279,14 +354,11 @@ class RemoteEngine:
             log.warning("%s: %s", self._place, what)
             return
         self.ready = True
-        models = what.get("data") if isinstance(what, dict) else None
-        first = models[0] if isinstance(models, list) and models and isinstance(models[0], dict) else {}
+        self._info = model_of(what)
         if not self.name:
-            self.name = str(first.get("id", ""))[:200]
-        meta = first.get("meta") if isinstance(first.get("meta"), dict) else {}
-        said = first.get("max_model_len") or (meta or {}).get("n_ctx")  # vLLM's name for it; llama-server's
-        if self._asks_context and type(said) is int and said > 0:
-            self.context = said
+            self.name = self._info.get("name", "")
+        if self._asks_context:
+            self.context = self._info.get("context", self.context)
 
     # ---- ending ----
 
@@ -333,24 +405,3 @@ class RemoteEngine:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "ready" if self.ready else "loading" if self.loading else "unreachable"
         return f"<RemoteEngine {self._place} {state}>"
-
-
-def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """Roles and contents alone: tokens belong to the model that made them."""
-    return [{"role": m["role"], "content": m["content"]} for m in check_messages(messages)]
-
-
-def _vectors(body: Any) -> memoryview[float]:
-    rows = sorted(body["data"], key=lambda row: row["index"])
-    flat = array("f")
-    for row in rows:
-        flat.extend(row["embedding"])
-    return memoryview(flat).cast("B").cast("f", shape=[len(rows), len(flat) // len(rows)])
-
-
-def _scores(body: Any) -> list[float]:
-    rows = body["results"]
-    scores = [0.0] * len(rows)
-    for row in rows:
-        scores[row["index"]] = float(row["relevance_score"])
-    return scores
