@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modkit.engine.protocol import check_pace
 from modkit.engine.stream import Answer, Pending, Stream
-from modkit.errors import EngineClosed, EngineDied, ModkitError, OptionError
+from modkit.errors import EngineClosed, EngineDied, EngineError, ModkitError, OptionError
 
 if TYPE_CHECKING:
     from modkit.host import Host, Mod
+    from modkit.native.vocab import Vocab
 
 __all__ = ["FakeEngine", "FakeRequest", "ManualClock", "load_mod", "run_ticks"]
 
@@ -97,6 +98,10 @@ class FakeEngine:
     stats a word counts as a token, and a tick as a hundredth of a second.
     """
 
+    drops_turns = False
+    tool_format = ""
+    library = None
+
     def __init__(
         self,
         replies: Iterable[Reply] | Callable[[FakeRequest], Reply] = ("The lamp is lit, the sea is quiet.",),
@@ -113,6 +118,7 @@ class FakeEngine:
             raise OptionError("FakeEngine has nothing to say: give it at least one reply.")
         self._pace = pace
         self.paced = 0.0
+        self.paused = False
         self.lateness = 0.0
         self.slots = slots
         self.context = context
@@ -142,12 +148,34 @@ class FakeEngine:
         """How much is loaded, 0.0 to 1.0."""
         return min(1.0, self.ticks / self._load_ticks) if self._load_ticks else 1.0
 
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the "model" is: its name and context. Empty until ready."""
+        return {"name": self.name, "context": self.context} if self.ready else {}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Empty: there is no file."""
+        return {}
+
+    @property
+    def vocab(self) -> Vocab:
+        """Raises EngineError: a script has words, and no tokens."""
+        raise EngineError("a FakeEngine has no vocabulary: test what looks into tokens with an Engine on a small model")
+
+    def perf(self) -> dict[str, float]:
+        """Empty: nothing is computed."""
+        self._check_alive()
+        return {}
+
     def tick(self) -> None:
         """One step of the script for every speaking stream; raises `EngineDied` once after `die()`."""
         if self._death is not None:
             if not self._told:
                 self._told = True
                 raise self._death
+            return
+        if self.paused:
             return
         self.ticks += 1
         speaking = list(self._streams.items())
@@ -173,12 +201,12 @@ class FakeEngine:
         return self._submit(FakeRequest(messages=tuple(dict(m) for m in given), options=options))
 
     def embed(
-        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True
+        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True, trim: bool = True
     ) -> Answer[memoryview[float]]:
         """Bags of words, hashed into 64 dimensions: texts that share words are near. Ends in the next tick."""
         return self._answer_later(lambda: _bags(texts, normalise))
 
-    def rank(self, query: str, texts: Sequence[str]) -> Answer[list[float]]:
+    def rank(self, query: str, texts: Sequence[str], *, trim: bool = True) -> Answer[list[float]]:
         """The share of the query's words that a text has. Ends in the next tick."""
         asked = set(_words(query))
         return self._answer_later(lambda: [len(asked & set(_words(t))) / max(1, len(asked)) for t in texts])
@@ -222,6 +250,16 @@ class FakeEngine:
         """Behave as if llama.cpp had failed an assertion: every stream ends with an error, `tick()` raises."""
         self._death = EngineDied(message)
         self._end_all(self._death)
+
+    def pause(self) -> None:
+        """Ticks do nothing until resume(); streams stay where they are."""
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def attach(self) -> None:
+        """Of no effect: a fake engine belongs to no thread."""
 
     def pace(self, tokens_per_second: float | None = None) -> None:
         """Checked and kept as `paced`; the script goes on as it did."""

@@ -12,6 +12,7 @@ from modkit.errors import OptionError
 
 if TYPE_CHECKING:
     from modkit.engine.stream import Answer, Pending, Stream
+    from modkit.native.vocab import Vocab
 
 __all__ = ["AnyEngine", "Message", "check_pace"]
 
@@ -50,6 +51,25 @@ class AnyEngine(Protocol):
     context: int
     """tokens that one conversation may have, prompt and reply together"""
 
+    drops_turns: bool
+    """whether the oldest turns leave a full context by themselves"""
+
+    @property
+    def tool_format(self) -> str:
+        """How the model's template writes calls of tools; "" when that is not known."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the model is, as far as it is known; empty until ready. See Engine.info."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model's own keys and values; empty where they cannot be had."""
+
+    @property
+    def vocab(self) -> Vocab:
+        """Raises EngineError where the tokens are not in this process."""
+
     @property
     def loading(self) -> bool: ...
 
@@ -67,11 +87,11 @@ class AnyEngine(Protocol):
     def chat(self, messages: Sequence[Message] | Callable[[], Sequence[Message]], **options: Any) -> Stream: ...
 
     def embed(
-        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True
+        self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True, trim: bool = True
     ) -> Answer[memoryview[float]]:
         """Texts as rows of float32; see Engine.embed()."""
 
-    def rank(self, query: str, texts: Sequence[str]) -> Answer[list[float]]:
+    def rank(self, query: str, texts: Sequence[str], *, trim: bool = True) -> Answer[list[float]]:
         """A score for each text; see Engine.rank()."""
 
     def ask(
@@ -90,6 +110,17 @@ class AnyEngine(Protocol):
 
     def late(self, ms: float) -> None:
         """Says that a frame came so many milliseconds late, so that the engine makes room."""
+
+    def pause(self) -> None:
+        """Streams stay where they are until resume()."""
+
+    def resume(self) -> None: ...
+
+    def perf(self) -> dict[str, float]:
+        """llama.cpp's counters; empty where they cannot be had."""
+
+    def attach(self) -> None:
+        """Makes the calling thread the owner."""
 
     def close(self) -> None: ...
 

@@ -23,6 +23,7 @@ from modkit.ipc.calls import ASKING, ENGINE_LIMITS, ONE_WAY, options_from
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST, Limits
 from modkit.ipc.leash import hold_on, limit
 from modkit.ipc.transport import Connection, pipe_link
+from modkit.native.vocab import read_metadata
 from modkit.native.worker import Worker
 
 __all__ = ["live", "main"]
@@ -31,6 +32,7 @@ STATUS_SECONDS = 0.25  # how often the parent hears that we live
 ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
 IDLE_SECONDS = 0.02
 CALM_SECONDS = 2.0  # without news until the looks become rare
+MAX_VALUE = 1 << 17  # characters of one of the model's values that is passed on
 ROOM = 1 << 16  # bytes that may wait for the parent before the worker's ring is left to fill
 
 
@@ -114,7 +116,7 @@ class _Service:
         state = worker.state()  # after the records: what the model is goes out before the record that says it is loaded
         if not self._told_ready and state.name == "READY":
             self._told_ready = True
-            connection.send([EVENT, "info", worker.loaded()])
+            connection.send([EVENT, "info", {**worker.loaded(), "metadata": self._metadata()}])
         if tap.data:
             self._look_for_vectors(tap.data)
             connection.send([RECORDS, tap.data])
@@ -132,6 +134,11 @@ class _Service:
                 self._decoded, self._last_news = decoded, now
             drafts = list(worker.drafts)
             connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": drafts}])
+
+    def _metadata(self) -> dict[str, str]:
+        """The model's own keys and values, as far as they are no longer than a template is."""
+        found = read_metadata(self.worker.library, self.worker.address("model"))
+        return {key: value for key, value in found.items() if len(value) <= MAX_VALUE}
 
     def _look_for_vectors(self, records: bytes) -> None:
         """What a request for vectors has made goes out before the record that says it is done."""

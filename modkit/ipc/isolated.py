@@ -14,17 +14,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modkit import errors
 from modkit.engine.engine import Engine
 from modkit.engine.engine import llama_log as _llama_log
-from modkit.errors import EngineDied, ModelError, ModkitError, ProtocolError
+from modkit.errors import EngineDied, EngineError, ModelError, ModkitError, ProtocolError
 from modkit.ipc.child_worker import ChildWorker
 from modkit.ipc.python import find_python
 from modkit.ipc.records import CheckedRecords
 from modkit.native.settings import Settings
 from modkit.native.worker import Worker
+
+if TYPE_CHECKING:
+    from modkit.native.vocab import Vocab
 
 __all__ = ["IsolatedEngine"]
 
@@ -79,6 +82,30 @@ class IsolatedEngine(Engine):
         level = _llama_log.getEffectiveLevel()
         self._child = ChildWorker(self._python, self.path, asdict(settings), library, level, self._memory)
         return self._child
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """As Engine.info."""
+        found = super().info
+        found.pop("metadata", None)
+        return found
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """As Engine.metadata, as the child found it; values of more than 131,072 characters are left out."""
+        return dict((self._worker.info or {}).get("metadata", {}))
+
+    @property
+    def vocab(self) -> Vocab:
+        """Raises EngineError: it lies in the other process, and looking into it there would take a frame's answer."""
+        raise EngineError(
+            "the vocabulary lies in the engine's process: open the file with modkit.native.Model(path, vocab_only=True)"
+        )
+
+    def perf(self) -> dict[str, float]:
+        """Empty: llama.cpp's counters are in the other process; a stream's own are in its `stats`."""
+        self._check_alive()
+        return {}
 
     @property
     def pid(self) -> int | None:
