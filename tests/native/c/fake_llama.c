@@ -66,6 +66,7 @@ void fake_reset(void) {
     atomic_store(&fake.assertion, 0);
     atomic_store(&fake.assertion_in_load, 0);
     atomic_store(&fake.decodes, 0);
+    atomic_store(&fake.embedded, 0);
     atomic_store(&fake.decoded, 0);
     atomic_store(&fake.aborted, 0);
     atomic_store(&fake.most_sequences, 0);
@@ -768,7 +769,7 @@ static int32_t decode(void *context_, mk_batch b) {
     atomic_store(&fake.nice, getpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid)));
 #endif
     c->copying = false;
-    atomic_fetch_add(&fake.decodes, 1);
+    atomic_fetch_add(c->params.embeddings ? &fake.embedded : &fake.decodes, 1);
     if (how != 0 && how != FAKE_ASSERT_WHEN_ABORTED) {
         atomic_store(&fake.assertion, 0);
         fail_as_told(how);
@@ -988,6 +989,12 @@ static void *infill(const void *v) {
     return named("infill");
 }
 
+int32_t fake_dice(int32_t k, int32_t first) {
+    uint32_t dice = (uint32_t) (k + 1) * 2654435761u + (uint32_t) first * 40503u;
+    dice = (dice ^ dice >> 15) * 2246822519u;
+    return 'a' + (int32_t) ((dice ^ dice >> 13) % 3);
+}
+
 /* What the script says next, after the sequence with logits at this index. */
 static int32_t scripted(context *c, int32_t index) {
     const sequence *s;
@@ -1001,9 +1008,7 @@ static int32_t scripted(context *c, int32_t index) {
     CHECK(go >= 0); /* a prompt without a script, or logits asked for in its middle */
     k = n - 1 - go;
     if (s->tokens[go] == FAKE_DICE) {
-        uint32_t dice = (uint32_t) (k + 1) * 2654435761u + (uint32_t) s->tokens[0] * 40503u;
-        dice = (dice ^ dice >> 15) * 2246822519u;
-        return 'a' + (int32_t) ((dice ^ dice >> 13) % 3);
+        return fake_dice(k, s->tokens[0]);
     }
     if (s->tokens[go] == FAKE_ECHO) {
         return k < go ? s->tokens[k] : FAKE_EOT;

@@ -70,6 +70,7 @@ typedef struct fake_control {
     _Atomic int decoding, tokenising; /* tokens in decodes under way; calls under way */
     _Atomic int loading, gathered;
     _Atomic int decodes, aborted, most_sequences;
+    _Atomic int embedded; /* decodes of a context for embeddings, which are not among `decodes` */
     _Atomic int nice;    /* of the thread that decoded last, where threads have one */
     _Atomic int decoded; /* decodes that are over and went well */
     _Atomic int assertions; /* failed ones, ever */
@@ -91,6 +92,9 @@ double fake_price(int n);
 double fake_clock(void);
 /* Called on the worker's thread after each decode that went well, with fake_clock() before and after it. */
 extern void (*_Atomic fake_witness)(const mk_batch *batch, double begun, double ended);
+
+/* What FAKE_DICE says k tokens behind it, in a sequence that begins with that token. */
+int32_t fake_dice(int32_t k, int32_t first);
 
 /* The samplers of the chain made last, by name; read it after the request's MK_STARTED. */
 extern char fake_chain[256];

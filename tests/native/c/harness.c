@@ -514,11 +514,24 @@ void ask_segment(ask *a, int kind, const char *text) {
     a->segments[a->n_segments++] = (mk_segment){text, (int32_t) strlen(text), kind, false};
 }
 
+int host_request(host *h, mk_request *request) {
+    int result;
+    if (h->n_streams == h->room) {
+        h->room = h->room * 2 + 16;
+        h->streams = realloc(h->streams, h->room * sizeof *h->streams);
+        CHECK(h->streams != NULL);
+    }
+    memset(&h->streams[h->n_streams++], 0, sizeof *h->streams);
+    request->id = h->n_streams;
+    result = mk_engine_submit(h->engine, request);
+    h->n_streams -= result != 0;
+    return result;
+}
+
 int host_try(host *h, const ask *a) {
     mk_segment whole = {a->tokens, a->n, MK_TOKENS, false}, stops[4];
     mk_segment open, close, grammar, root = {.data = "root", .length = 4}, triggers[4];
-    mk_request request = {.id = h->n_streams + 1, .max_tokens = a->max_tokens, .trim_start = a->trim_start, .seed = 1};
-    int result;
+    mk_request request = {.max_tokens = a->max_tokens, .trim_start = a->trim_start, .seed = 1};
     for (int i = 0; i < a->n_stops; i++) {
         stops[i] = (mk_segment){a->stops[i], (int32_t) strlen(a->stops[i]), MK_TEXT, false};
     }
@@ -557,15 +570,7 @@ int host_try(host *h, const ask *a) {
     request.repeat_penalty = a->repeat_penalty;
     request.repeat_last_n = 64;
     request.priority = a->priority;
-    if (h->n_streams == h->room) {
-        h->room = h->room * 2 + 16;
-        h->streams = realloc(h->streams, h->room * sizeof *h->streams);
-        CHECK(h->streams != NULL);
-    }
-    memset(&h->streams[h->n_streams++], 0, sizeof *h->streams);
-    result = mk_engine_submit(h->engine, &request);
-    h->n_streams -= result != 0;
-    return result;
+    return host_request(h, &request);
 }
 
 uint64_t host_score(host *h, const ask *a, const char *const *choices, int n, mk_block **block) {
@@ -575,15 +580,8 @@ uint64_t host_score(host *h, const ask *a, const char *const *choices, int n, mk
         all[i] = (mk_segment){.data = choices[i], .length = (int32_t) strlen(choices[i])};
     }
     CHECK(n <= 8 && (*block = mk_block_new()) != NULL);
-    if (h->n_streams == h->room) {
-        h->room = h->room * 2 + 16;
-        h->streams = realloc(h->streams, h->room * sizeof *h->streams);
-        CHECK(h->streams != NULL);
-    }
-    memset(&h->streams[h->n_streams++], 0, sizeof *h->streams);
-    request.id = h->n_streams;
     request.block = *block;
-    CHECK(mk_engine_submit(h->engine, &request) == 0);
+    CHECK(host_request(h, &request) == 0);
     return request.id;
 }
 
@@ -599,16 +597,9 @@ uint64_t host_embed(host *h, int task, const char *const *texts, int n, int pool
     for (int i = 0; i < n; i++) {
         segments[i] = (mk_segment){.data = texts[i], .length = (int32_t) strlen(texts[i]), .kind = MK_TEXT};
     }
-    if (h->n_streams == h->room) {
-        h->room = h->room * 2 + 16;
-        h->streams = realloc(h->streams, h->room * sizeof *h->streams);
-        CHECK(h->streams != NULL);
-    }
-    memset(&h->streams[h->n_streams++], 0, sizeof *h->streams);
-    request.id = h->n_streams;
     request.segments = segments;
     request.block = *block;
-    CHECK(mk_engine_submit(h->engine, &request) == 0);
+    CHECK(host_request(h, &request) == 0);
     free(segments);
     return request.id;
 }

@@ -93,7 +93,8 @@ void ask_tokens(ask *a, const int32_t *tokens, int n);
 void ask_reply(ask *a, const char *text);
 void ask_reply_tokens(ask *a, const int32_t *tokens, int n);
 void ask_segment(ask *a, int kind, const char *text);
-int host_try(host *h, const ask *a); /* mk_engine_submit's answer; the id is h->n_streams when it is 0 */
+int host_request(host *h, mk_request *request); /* mk_engine_submit's answer; gives it its id, h->n_streams when it is 0 */
+int host_try(host *h, const ask *a);
 uint64_t host_submit(host *h, const ask *a);
 /* Asks for vectors (task MK_TASK_EMBED or MK_TASK_RANK); the caller lets go of the block. */
 uint64_t host_score(host *h, const ask *a, const char *const *choices, int n, mk_block **block);
