@@ -7,11 +7,13 @@ listed here can be called.
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modkit.errors import OptionError
 from modkit.ipc.framing import Limits
-from modkit.native.sampling import Options
+
+if TYPE_CHECKING:
+    from modkit.native.sampling import Options
 
 __all__ = ["ASKING", "ENGINE_LIMITS", "ONE_WAY", "options_from", "options_to", "plain"]
 
@@ -52,4 +54,6 @@ def plain(name: str, value: Any) -> Any:
 
 def options_from(values: dict[str, Any]) -> Options:
     """The Options again. Raises OptionError."""
+    from modkit.native.sampling import Options  # here: who only needs the limits need not load it
+
     return Options.of(values)

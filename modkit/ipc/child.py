@@ -1,165 +1,24 @@
-"""The child of an IsolatedEngine: one worker, its event records passed on as they are, and calls taken.
+"""How a child of ours lives: tied to its parent, it says hello over its pipes, serves, and is gone.
 
-Runs as the main program of its process. It computes nothing itself: the C worker does, on its own thread.
-What the worker says goes out byte for byte; when the parent does not read, the worker's ring fills and the worker
-waits. The end of stdin ends the process.
+Runs as the main program of its process. Somebody waits for an answer while it starts, so it says hello before it loads
+what it needs to serve: the parent's first request is on its way meanwhile.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import msgpack
+from modkit.errors import ProtocolError
+from modkit.ipc.calls import ENGINE_LIMITS
+from modkit.ipc.framing import REPLY, Limits
+from modkit.ipc.handshake import agree
+from modkit.ipc.leash import hold_on
+from modkit.ipc.transport import Connection, answer, pipe_link
 
-from modkit.errors import ModkitError, ProtocolError
-from modkit.ipc import handshake
-from modkit.ipc.calls import ASKING, ENGINE_LIMITS, ONE_WAY, options_from
-from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST, Limits
-from modkit.ipc.leash import hold_on, limit
-from modkit.ipc.transport import Connection, pipe_link
-from modkit.native.vocab import read_metadata
-from modkit.native.worker import Worker
-
-__all__ = ["live", "main"]
-
-STATUS_SECONDS = 0.25  # how often the parent hears that we live
-ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
-IDLE_SECONDS = 0.02
-CALM_SECONDS = 2.0  # without news until the looks become rare
-MAX_VALUE = 1 << 17  # characters of one of the model's values that is passed on
-ROOM = 1 << 16  # bytes that may wait for the parent before the worker's ring is left to fill
-
-
-class _Tap:
-    """Stands where an unpacker would, and keeps the bytes as they are."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def feed(self, data: memoryview) -> None:
-        self.data += bytes(data)
-
-
-class _Service:
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.worker: Any = None
-        self._vectors: dict[int, tuple[Any, int]] = {}  # of requests whose end has not been seen
-        self._reader = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
-        self._told_ready = False
-        self._last_status = 0.0
-        self._last_news = 0.0
-        self._decoded = 0
-
-    def run(self) -> None:
-        while True:
-            self.connection.flush()
-            self.connection.receive()
-            while (message := self.connection.decoder.next()) is not None:
-                self._take(message)
-                self._last_news = time.monotonic()
-            self._pass_on()
-            self._wait()
-
-    def _take(self, message: list[Any]) -> None:
-        if message[0] != REQUEST:
-            raise ProtocolError("only requests are taken here")
-        id, method, params = message[1:]
-        try:
-            if method == "start" and self.worker is None:
-                self._start(params)
-            elif method in ONE_WAY and self.worker is not None:
-                self._call(method, params)
-            else:
-                raise ProtocolError(f"unknown method {method[:40]!r}")
-        except ModkitError as error:
-            kind = type(error).__name__
-            if method in ASKING and self.worker is not None:
-                refused = {"id": params.get("id", 0), "kind": kind, "why": str(error)}
-                self.connection.send([EVENT, "refused", refused])
-            elif id:
-                self.connection.send([ERROR, id, kind, str(error)])
-            else:
-                raise
-        else:
-            if id:
-                self.connection.send([REPLY, id, None])
-
-    def _start(self, params: dict[str, Any]) -> None:
-        from modkit.native.settings import Settings, configure
-
-        limit(params.get("memory"))
-        settings = Settings(**params["settings"])
-        self.worker = configure(Path(params["model"]), settings, params.get("library"), params["log_level"])
-
-    def _call(self, method: str, params: dict[str, Any]) -> None:
-        if "options" in params:
-            params["options"] = options_from(params["options"])
-        made = getattr(self.worker, method)(**params)
-        if made is not None:
-            self._vectors[params["id"]] = (made, len(params.get("texts", ())))
-
-    def _pass_on(self) -> None:
-        worker, connection = self.worker, self.connection
-        if worker is None or connection.outgoing > ROOM:
-            return
-        now = time.monotonic()
-        tap = _Tap()
-        if worker.words[0] != worker.seen:
-            worker.feed(tap)
-        state = worker.state()  # after the records: what the model is goes out before the record that says it is loaded
-        if not self._told_ready and state.name == "READY":
-            self._told_ready = True
-            connection.send([EVENT, "info", {**worker.loaded(), "metadata": self._metadata()}])
-        if tap.data:
-            self._look_for_vectors(tap.data)
-            connection.send([RECORDS, tap.data])
-            self._last_news = now
-        if state.name == "DEAD":
-            connection.send([EVENT, "dead", {"why": worker.death()}])
-            deadline = now + 1.0
-            while connection.outgoing and time.monotonic() < deadline:
-                connection.flush()
-            os._exit(70)
-        if now - self._last_status >= STATUS_SECONDS and not connection.outgoing:
-            self._last_status = now
-            decoded = worker.decoded
-            if decoded != self._decoded:
-                self._decoded, self._last_news = decoded, now
-            drafts = list(worker.drafts)
-            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": drafts}])
-
-    def _metadata(self) -> dict[str, str]:
-        """The model's own keys and values, as far as they are no longer than a template is."""
-        found = read_metadata(self.worker.library, self.worker.address("model"))
-        return {key: value for key, value in found.items() if len(value) <= MAX_VALUE}
-
-    def _look_for_vectors(self, records: bytes) -> None:
-        """What a request for vectors has made goes out before the record that says it is done."""
-        self._reader.feed(records)
-        for event in self._reader:
-            asked = self._vectors.pop(event[0], None) if event[1] in (Worker.DONE, Worker.ERROR) else None
-            if asked is not None and event[1] == Worker.DONE and event[2] == 0:
-                vectors, texts = asked
-                view = vectors.view()
-                made = {"id": event[0], "shape": list(view.shape), "data": bytes(view)}
-                more = {"trimmed": vectors.trimmed, "rows_of": vectors.rows_of(texts)}
-                self.connection.send([EVENT, "vectors", {**made, **more}])
-
-    def _wait(self) -> None:
-        calm = time.monotonic() - self._last_news > CALM_SECONDS
-        seconds = IDLE_SECONDS if calm else ACTIVE_SECONDS
-        fd = self.connection.link.wait_on()
-        if fd is None:
-            time.sleep(seconds)
-        else:
-            select.select([fd], [], [], seconds)
+__all__ = ["live", "main", "private_pipes"]
 
 
 def private_pipes() -> tuple[int, int]:
@@ -177,11 +36,9 @@ def private_pipes() -> tuple[int, int]:
     return reader, writer
 
 
-def greet(connection: Connection, server: str) -> None:
+def _greet(connection: Connection, server: str) -> None:
     """Answers the parent's hello."""
-    from modkit.ipc.supervisor import answer
-
-    version, _ = handshake.agree(answer(connection, 60.0), None)
+    version, _ = agree(answer(connection, 60.0), None)
     connection.send([REPLY, 1, {"protocol": version, "server": server}])
 
 
@@ -193,7 +50,7 @@ def live(arguments: list[str], server: str, limits: Limits, serve: Callable[[Con
     hold_on(int(arguments[0]))
     connection = Connection(pipe_link(*private_pipes()), limits)
     try:
-        greet(connection, server)
+        _greet(connection, server)
         serve(connection)
     except ProtocolError as error:
         sys.stderr.write(f"{error}\n")
@@ -203,4 +60,10 @@ def live(arguments: list[str], server: str, limits: Limits, serve: Callable[[Con
 
 def main(arguments: list[str]) -> None:
     """arguments: the parent's pid."""
-    live(arguments, "modkit engine", ENGINE_LIMITS, lambda connection: _Service(connection).run())
+    live(arguments, "modkit engine", ENGINE_LIMITS, _serve)
+
+
+def _serve(connection: Connection) -> None:
+    from modkit.ipc.child_service import Service  # now, with the greeting on its way
+
+    Service(connection).run()

@@ -188,7 +188,7 @@ class IsolatedEngine(Engine):
         if self._stillborn >= STILLBORN:
             self._fail(EngineDied(f"{why}; that was {STILLBORN} times in a row, so it is given up: make a new engine"))
             return
-        delay = min(0.5, 0.02 * 2**self._quick) if lived else min(4.0, 0.1 * 2**self._stillborn)
+        delay = _delay(self._quick) if lived else min(4.0, 0.1 * 2**self._stillborn)
         log.warning("%s: %s; another one is started in %.2f s", self.path.name, why, delay)
         self.restarts += 1
         self._child.restart(delay)
@@ -211,6 +211,11 @@ class IsolatedEngine(Engine):
             return
         super()._fail(error)
         self._child.kill()
+
+
+def _delay(quick: int) -> float:
+    """Seconds until one that had lived is followed by the next: none, and a little when several went in a hurry."""
+    return min(0.25, 0.01 * 2**quick) if quick else 0.0
 
 
 def _error(kind: str, why: str) -> ModkitError:

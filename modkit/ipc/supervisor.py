@@ -12,22 +12,19 @@ import contextlib
 import logging
 import os
 import queue
-import select
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from modkit.errors import ModkitError, ProtocolError
+from modkit.errors import ModkitError
 from modkit.ipc.framing import Limits
 from modkit.ipc.handshake import check_answer, hello
 from modkit.ipc.leash import job_for
-from modkit.ipc.transport import Closed, Connection, pipe_link
+from modkit.ipc.transport import Connection, answer, pipe_link
 
-__all__ = ["Arrived", "Gone", "Supervisor", "answer"]
+__all__ = ["Arrived", "Gone", "Supervisor"]
 
 log = logging.getLogger("modkit.ipc")
 START_SECONDS = 60.0  # for a child to say hello, on a machine that is busy with a game's loading
@@ -147,26 +144,6 @@ class Supervisor:
             connection.close()
             why = next((line for line in reversed(last) if line.strip()), "") or why
         self.news.append(Gone(child, _sentence(self._name, code, why if child is None else "", last)))
-
-
-def answer(connection: Connection, seconds: float, stopping: threading.Event | None = None) -> list[Any]:
-    """Waits for one message. Raises ProtocolError when it does not come in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        message = connection.decoder.next()
-        if message is not None:
-            return message
-        if stopping is not None and stopping.is_set():
-            raise Closed("stopped")
-        if time.monotonic() > deadline:
-            raise ProtocolError(f"no answer came within {seconds:g} s")
-        connection.flush()
-        if not connection.receive():
-            fd = connection.link.wait_on()
-            if fd is None:
-                time.sleep(0.002)
-            else:
-                select.select([fd], [], [], 0.05)
 
 
 def _sentence(name: str, code: int, why: str, last: Sequence[str]) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import select
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from modkit.errors import ProtocolError
 from modkit.ipc.framing import Decoder, Limits, encode
 
-__all__ = ["Closed", "Connection", "FileLink", "Link", "PipeLink", "SocketLink", "ThreadLink", "pipe_link"]
+__all__ = ["Closed", "Connection", "FileLink", "Link", "PipeLink", "SocketLink", "ThreadLink", "answer", "pipe_link"]
 
 CHUNK = 16384  # bytes that one read takes, which bounds what one frame of the game has to look at
 
@@ -301,3 +303,23 @@ class Connection:
     def close(self) -> None:
         """Closes the link. What was not taken is lost."""
         self.link.close()
+
+
+def answer(connection: Connection, seconds: float, stopping: threading.Event | None = None) -> list[Any]:
+    """Waits for one message. Raises ProtocolError when it does not come in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        message = connection.decoder.next()
+        if message is not None:
+            return message
+        if stopping is not None and stopping.is_set():
+            raise Closed("stopped")
+        if time.monotonic() > deadline:
+            raise ProtocolError(f"no answer came within {seconds:g} s")
+        connection.flush()
+        if not connection.receive():
+            fd = connection.link.wait_on()
+            if fd is None:
+                time.sleep(0.002)
+            else:
+                select.select([fd], [], [], 0.05)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from modkit.errors import EngineError
-from modkit.native.grammar.write import quoted
 
 __all__ = ["LIKELIEST", "Told", "Weighing", "tokens_of"]
 
@@ -99,6 +98,8 @@ class Weighing:
             return {**made, "max_tokens": 1}
         choice = self._choices[len(self.logarithms)]
         made["max_tokens"] = len(choice.encode("utf-8", "replace")) + 1
+        from modkit.native.grammar.write import quoted  # here: grammars are for those who use them
+
         made["grammar"] = f"root ::= {quoted(choice)}"
         made["structured_outputs"] = {"choice": [choice]}
         made["cache_prompt"] = True  # the question is read once, then it is the choices' turn
