@@ -4,17 +4,23 @@
  * out of the cache, so a reply is the same with drafts as without. Worker thread alone, allocates nothing.
  *
  * A draft pays where a batch of several tokens is not dearer than so many decodes, and the text repeats itself
- * (a memory quoted, a name). Both are learned: the first is the curve, the second the share of drafted tokens
- * that were chosen. And it is bounded: drafts that fail cost time out of an account that successes fill, and
- * that otherwise grows by less than a hundredth of what was decoded; when it is empty, nothing is drafted. */
+ * (a memory quoted, a name). Both are learned: the first is the curve, the second how often what followed a match
+ * of that length came again. That is seen from every token, drafted or not, so it costs nothing to learn that
+ * quotations have begun, or ended. And it is bounded: drafts that fail cost time out of an account that successes
+ * fill, and that otherwise grows by less than a hundredth of what was decoded; when it is empty, nothing is drafted. */
 #include "engine.h"
 
-enum { LEAST_MATCH = 2, MOST_MATCH = 8 };
+enum { MOST_MATCH = 16, FIRST_GUESS = 4 /* what the first guess at a trust counts, in tokens seen */ };
+
+static const struct {
+    int32_t from; /* this length of a match on */
+    double trust;
+} levels[MK_TRUSTS] = {{1, 0.25}, {2, 0.45}, {3, 0.6}, {4, 0.7}, {5, 0.8}, {7, 0.85}, {10, 0.9}, {MOST_MATCH, 0.95}};
 
 /* The longest place, the latest among equals, where the last tokens stood before; 0 when there is none. */
 static int32_t find_match(const int32_t *tokens, int32_t n, int32_t *behind) {
     int32_t best = 0;
-    for (int32_t i = n - 2; i >= LEAST_MATCH - 1 && best < MOST_MATCH; i--) {
+    for (int32_t i = n - 2; i >= 0 && best < MOST_MATCH; i--) {
         int32_t length = 0;
         while (length < MOST_MATCH && length <= i && tokens[i - length] == tokens[n - 1 - length]) {
             length++;
@@ -24,11 +30,28 @@ static int32_t find_match(const int32_t *tokens, int32_t n, int32_t *behind) {
             *behind = i + 1;
         }
     }
-    return best < LEAST_MATCH ? 0 : best;
+    return best;
 }
 
-static int trust_of(int32_t match) {
-    return match <= 2 ? 0 : match <= 4 ? 1 : 2;
+static int level_of(int32_t match) {
+    int level = MK_TRUSTS - 1;
+    while (level > 0 && levels[level].from > match) {
+        level--;
+    }
+    return level;
+}
+
+/* How likely the token behind a match of that length comes again. */
+static double trust_in(const mk_engine *e, int32_t match) {
+    const mk_trust *t = &e->trust[level_of(match)];
+    return t->seen == 0 ? levels[level_of(match)].trust : t->share;
+}
+
+static void learn(mk_engine *e, int32_t match, bool right) {
+    mk_trust *t = &e->trust[level_of(match)];
+    t->share = trust_in(e, match);
+    t->seen += t->seen < 30;
+    t->share += (right - t->share) / (t->seen + FIRST_GUESS);
 }
 
 static int32_t least(int32_t a, int32_t b) {
@@ -47,13 +70,14 @@ static int32_t most_tokens(mk_engine *e, const mk_slot *slot) {
     return most > 0 ? most : 0;
 }
 
-/* Of n tokens at hand, how many make the most tokens a second; 0 when none do better than `rate`. */
-static int32_t best_length(mk_engine *e, int32_t n, double trust, double rate) {
+/* Of n tokens behind a match, how many make the most tokens a second; 0 when none do better than `rate`. Each that
+ * comes true makes the match longer, and the next one likelier. */
+static int32_t best_length(mk_engine *e, int32_t n, int32_t match, double rate) {
     double expected = 1, power = 1, best = 1.04 * rate;
     int32_t length = 0;
     for (int32_t k = 1; k <= n; k++) {
         double cost = mk_curve_at(&e->speaking_cost, k + 1), loss = cost - 1 / rate;
-        power *= trust;
+        power *= trust_in(e, match + k - 1);
         expected += power;
         if (expected / cost > best && loss <= e->draft_account && k + 1 <= 2 * mk_curve_most(&e->speaking_cost)) {
             best = expected / cost;
@@ -80,64 +104,71 @@ static int32_t unknown_length(mk_engine *e, int32_t n, double rate) {
 }
 
 void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
-    int32_t n = slot->n_tokens, behind = 0, match, most;
-    slot->n_draft = 0;
+    int32_t n = slot->n_tokens, behind = 0, most;
+    slot->n_draft = slot->match = 0;
     if (e->config.draft == 0 || slot->score != NULL || slot->job->ask.logprobs > 0) {
         return; /* a choice is being weighed, or each token is told with others, for which there is room once a step */
     }
     if (e->whole_only || e->whole_states || !(rate > 0)) {
         return; /* such a model cannot take back a token */
     }
-    most = most_tokens(e, slot);
-    match = most > 0 ? find_match(slot->tokens, n, &behind) : 0;
-    if (match == 0) {
+    slot->match = find_match(slot->tokens, n, &behind);
+    if (slot->match == 0) {
         return;
     }
     if (!e->drafted) {
         e->drafted = true;
         e->draft_account = 2 / rate;
-        e->trust[0] = 0.4, e->trust[1] = 0.6, e->trust[2] = 0.8;
     }
-    most = most < n - behind ? most : n - behind;
-    slot->match = match;
-    slot->n_draft = best_length(e, most, e->trust[trust_of(match)], rate);
+    most = least(most_tokens(e, slot), n - behind);
     if (e->config.draft < 0) {
         slot->n_draft = most;
-    } else if (slot->n_draft == 0) {
-        slot->n_draft = unknown_length(e, most, rate);
+    } else {
+        slot->n_draft = best_length(e, most, slot->match, rate);
+        if (slot->n_draft == 0 && trust_in(e, slot->match) > 0.5) {
+            slot->n_draft = unknown_length(e, most, rate);
+        }
     }
-    for (int32_t i = 0; i < slot->n_draft; i++) {
+    for (int32_t i = 0; i == 0 || i < slot->n_draft; i++) { /* the first is learned from even if it is not tried */
         slot->draft[i] = slot->tokens[behind + i];
     }
 }
 
-/* What it brought, against what the same time would have brought without. */
-static void learn(mk_engine *e, const mk_slot *slot, int32_t accepted) {
-    double *trust = &e->trust[trust_of(slot->match)], most = 10 / e->forecast.rate;
-    for (int32_t i = 0; i < slot->n_draft && i <= accepted; i++) {
-        *trust += 0.06 * ((i < accepted) - *trust);
-    }
-    /* by the curve, not by the clock: what else the machine did meanwhile is no fault of the draft */
-    e->draft_account += (accepted + 1) / e->forecast.rate - mk_curve_at(&e->speaking_cost, slot->n_draft + 1);
+/* What a draft brought, against what the same time would have brought without: by the curve, not by the clock, for
+ * what else the machine did meanwhile is no fault of the draft. */
+static void book(mk_engine *e, int32_t drafted, int32_t accepted) {
+    double most = 10 / e->forecast.rate;
+    e->draft_account += (accepted + 1) / e->forecast.rate - mk_curve_at(&e->speaking_cost, drafted + 1);
     e->draft_account = e->draft_account < most ? e->draft_account : most;
-    mk_count(&e->shared.drafted, (uint64_t) slot->n_draft);
+    mk_count(&e->shared.drafted, (uint64_t) drafted);
     mk_count(&e->shared.accepted, (uint64_t) accepted);
+}
+
+/* Says one more token; true when it is the one that was drafted, or would have been. */
+static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
+    bool guessed = slot->match > 0 && (i == 0 || i < slot->n_draft), right;
+    mk_speak(e, slot);
+    right = guessed && slot->job == job && slot->tokens[slot->n_tokens - 1] == slot->draft[i];
+    if (guessed) {
+        learn(e, slot->match + i, right);
+    }
+    return right;
 }
 
 int32_t mk_say(mk_engine *e, mk_slot *slot) {
     const mk_job *job = slot->job;
     int32_t accepted = 0, first = slot->output, n = slot->n_draft;
     uint32_t room = (e->config.slots + 1) * e->record_room; /* a step keeps room for one token of each slot */
-    mk_speak(e, slot);
-    while (accepted < n && slot->job == job && mk_ring_free(&e->ring) >= room && slot->tokens[slot->n_tokens - 1] == slot->draft[accepted]) {
+    bool right = say_one(e, slot, job, 0);
+    while (accepted < n && right && mk_ring_free(&e->ring) >= room) {
         slot->n_done++; /* the token just said is in the cache already */
         slot->output = first + ++accepted;
-        mk_speak(e, slot);
+        right = say_one(e, slot, job, accepted);
     }
     if (n > 0) {
         mk_slot_truncate(e, slot, slot->n_done);
-        learn(e, slot, accepted);
-        slot->n_draft = 0;
+        book(e, n, accepted);
     }
+    slot->n_draft = slot->match = 0;
     return accepted;
 }

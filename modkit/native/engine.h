@@ -86,7 +86,7 @@ typedef struct mk_slot {
     bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
     /* schedule.c's own */
     double served;   /* tokens said, each divided by the stream's weight: whoever has least comes first */
-    int32_t draft[MK_MAX_DRAFT], n_draft, match; /* what is tried behind its next token, and how long a match it rests on */
+    int32_t draft[MK_MAX_DRAFT], n_draft, match; /* what is tried behind its next token, and how long a match it rests on; draft[0] is a guess when n_draft is 0 */
     double due;      /* when its pace allows the next token */
     int32_t skipped; /* decodes that went by without it: before its first token, one at most */
 } mk_slot;
@@ -144,6 +144,13 @@ typedef struct mk_forecast {
     bool exploring;            /* a size tried to learn its price, not because it is the best known */
     double rate;               /* tokens a second without a draft */
 } mk_forecast;
+
+/* How often what followed the last words before followed them again, and of how many times that was seen. */
+enum { MK_TRUSTS = 8 };
+typedef struct mk_trust {
+    double share;
+    int32_t seen; /* as many as count */
+} mk_trust;
 
 struct mk_engine {
     /* written before the worker starts */
@@ -208,9 +215,9 @@ struct mk_engine {
     double credit;            /* seconds that may be spent on learning prices */
     double calibrated;        /* seconds spent on it at load; negative: done */
     uint32_t calibration;     /* the step it is at */
-    bool drafted;             /* ever, or tried to: the two below hold */
+    bool drafted;             /* ever, or tried to: the account is open */
     double draft_account;     /* seconds that drafts may lose */
-    double trust[3];          /* the share of drafted tokens that were said, by the length of the match */
+    mk_trust trust[MK_TRUSTS]; /* draft.c's: by the length of the match */
     double next_due;          /* when the batch is empty: until when */
     double crowd;             /* how much longer decodes take than they compute, because others want the processor, too */
     double slice_scale;       /* of the slices' time: less than 1 after late frames */

@@ -359,7 +359,7 @@ void mk_batch_fill(mk_engine *e) {
         mk_slot *slot = &e->slots[i];
         slot->output = -1;
         slot->n_batch = 0;
-        slot->n_draft = 0;
+        slot->n_draft = slot->match = 0;
         speaking = speaking || is_speaking(slot);
         if (is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
