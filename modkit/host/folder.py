@@ -6,14 +6,17 @@ file; what would lead out of that folder, or fill the disk, is refused before a 
 
 from __future__ import annotations
 
-import shutil
 import stat
-import tempfile
-import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from modkit.errors import ModError
+
+# `zipfile`, `tempfile` and `shutil` bring five compressors and a megabyte along, and most games have no mod that is a
+# zip: they are imported where one is met.
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 __all__ = ["Folder", "open_folder"]
 
@@ -88,6 +91,8 @@ class Folder:
     def close(self) -> None:
         """Remove what was unpacked. May be called twice."""
         if self._temporary is not None:
+            import shutil
+
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
 
@@ -96,6 +101,9 @@ def open_folder(source: Path) -> Folder:
     """The files of a mod, given its folder or its zip; raises `ModError`. Reads the disk: may be slow."""
     if not source.is_file():
         return Folder(source)
+    import shutil
+    import tempfile
+
     temporary = Path(tempfile.mkdtemp(prefix="modkit-"))
     try:
         _unpack(source, temporary)
@@ -110,6 +118,8 @@ def open_folder(source: Path) -> Folder:
 
 
 def _unpack(source: Path, target: Path) -> None:
+    import zipfile
+
     try:
         with zipfile.ZipFile(source) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -124,7 +134,7 @@ def _unpack(source: Path, target: Path) -> None:
         raise ModError(f"{source} cannot be unpacked ({error.strerror or error}); check the disk.") from None
 
 
-def _safe(entry: zipfile.ZipInfo, source: Path, target: Path) -> Path:
+def _safe(entry: ZipInfo, source: Path, target: Path) -> Path:
     """Where the entry goes, if that is inside the folder."""
     name = PurePosixPath(entry.filename)
     parts = name.parts
@@ -136,7 +146,7 @@ def _safe(entry: zipfile.ZipInfo, source: Path, target: Path) -> Path:
     return target.joinpath(*parts)
 
 
-def _unpack_one(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, source: Path, left: int) -> int:
+def _unpack_one(archive: ZipFile, entry: ZipInfo, path: Path, source: Path, left: int) -> int:
     """Write one file; the sizes that the zip states are not believed, what comes out is counted."""
     if path.exists():
         raise ModError(f"{source} holds {entry.filename!r} twice; pack it again.")

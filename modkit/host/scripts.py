@@ -11,7 +11,6 @@ to the host's.
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.util
 import itertools
 import sys
@@ -23,8 +22,11 @@ from modkit.errors import ModError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from importlib.abc import InspectLoader, MetaPathFinder
 
     from modkit.host.folder import Folder
+else:
+    InspectLoader = MetaPathFinder = object  # importlib.abc loads tempfile and five compressors; nothing of it is used
 
 __all__ = ["Code", "Script", "compile_all"]
 
@@ -57,13 +59,16 @@ def compile_all(folder: Folder, entry: str) -> dict[str, Code]:
     return codes
 
 
-class _Source(importlib.abc.InspectLoader):
+class _Source(InspectLoader):
     """Loads one module from a file of the mod."""
 
     def __init__(self, script: Script, file: str, package: bool) -> None:
         self._script = script
         self._file = file
         self._package = package
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """None: an ordinary module."""
 
     def is_package(self, fullname: str) -> bool:
         return self._package
@@ -122,7 +127,7 @@ class Script:
         return ModuleSpec(name, _Source(self, file, package), origin=file, is_package=package)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(MetaPathFinder):
     """One for all mods: a hundred finders would slow every import of the game."""
 
     def find_spec(
