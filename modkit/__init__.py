@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from modkit import errors
 from modkit.errors import ModkitError
+from modkit.lazy import door
 
 if TYPE_CHECKING:
     from modkit.engine import Chat, Engine, Sampler, Stream
@@ -45,30 +46,13 @@ __version__ = "0.1.0"
 # Silent by default: a host that wants to hear adds a handler to "modkit" or to the root logger.
 logging.getLogger("modkit").addHandler(logging.NullHandler())
 
-_HOMES = {
-    "Chat": "modkit.engine",
-    "Engine": "modkit.engine",
-    "Sampler": "modkit.engine",
-    "Stream": "modkit.engine",
-    "Grammar": "modkit.native.grammar",
-    "Host": "modkit.host",
-    "IsolatedEngine": "modkit.ipc",
-    "RemoteEngine": "modkit.ipc",
-    "NPC": "modkit.persona",
-    "Persona": "modkit.persona",
-}
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modkit' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "engine": ("Chat", "Engine", "Sampler", "Stream"),
+        "host": ("Host",),
+        "ipc": ("IsolatedEngine", "RemoteEngine"),
+        "native.grammar": ("Grammar",),
+        "persona": ("NPC", "Persona"),
+    },
+)

@@ -7,11 +7,12 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "modkit"
-ORDER = ["errors", "native", "engine", "persona", "ipc", "host", "testing", "cli_models", "cli", "__main__"]
+ORDER = ["lazy", "errors", "native", "engine", "persona", "ipc", "host", "testing", "cli_models", "cli", "__main__"]
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name not in ("_build.py", "_llama.py"))
 
 
@@ -66,6 +67,8 @@ def test_a_module_says_what_lives_in_it(path: Path) -> None:
 def test_a_game_loads_only_what_it_plays_with(names: str) -> None:
     """Each of these costs a game megabytes or milliseconds, and is for tools or for one way of use."""
     heavy = ["_hashlib", "asyncio", "multiprocessing", "numpy", "socket", "ssl", "subprocess", "tarfile", "xllamacpp"]
+    heavy += ["modkit.native.grammar", "modkit.persona.building", "modkit.persona.readers", "modkit.persona.voice"]
+    heavy += ["shutil", "tempfile", "zipfile"]
     code = f"import sys; from modkit import {names}; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
@@ -77,8 +80,11 @@ def test_a_game_loads_only_what_it_plays_with(names: str) -> None:
 def test_a_door_shows_what_it_says(name: str) -> None:
     module = importlib.import_module(name)
     assert sorted(module.__all__) == sorted(set(module.__all__))
+    files = {path.stem for path in Path(str(module.__file__)).parent.glob("*.py")}
     for public in module.__all__:
-        assert getattr(module, public) is not None
+        value = getattr(module, public)
+        assert value is not None
+        assert isinstance(value, ModuleType) or public not in files, "once imported, the module would hide the name"
 
 
 def test_the_error_tree_in_the_docstring_is_the_tree() -> None:

@@ -26,7 +26,7 @@ class ModActions:
         self, fn: Callable[..., Any], when: Callable[[], object] | None = None, name: str | None = None
     ) -> Callable[..., Any]:
         """`NPC.actions.add()`. A first parameter `mod` gets the mod. Raises `ModError` with what to change."""
-        from modkit.persona.offer import Action
+        from modkit.persona.action import Action
 
         mod, actions = self._mod, self._npc.actions
         mod._check()

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import ActionRefused, ModkitError, OptionError
-from modkit.persona.offer import Action, Offer, Offers, problem, tool
+from modkit.persona.offer import Offer, Offers
 
 if TYPE_CHECKING:
     from modkit.engine.marks import Call
+    from modkit.persona.action import Action
     from modkit.persona.npc import NPC
 
 __all__ = ["Actions", "Deed"]
@@ -82,8 +83,11 @@ class Actions:
         The parameters' types are what the model may give; `Annotated[int, range(1, 10)]` and
         `Annotated[str, things_at_hand]` (a function, asked each turn) bound them. The docstring's first line tells the
         model what it does. A first parameter `npc` gets the NPC. What it returns she notices in her next turn;
-        raise ActionRefused to say no. Raises OptionError, GrammarError.
+        raise ActionRefused to say no. The first action of a process loads the grammars (some 20 ms): add it before the
+        game plays. Raises OptionError, GrammarError.
         """
+        from modkit.persona.action import Action  # brings the grammars along; who only talks does without
+
         self._add(Action(function, when, name, {"npc": self._npc}))
         return function
 
@@ -130,7 +134,7 @@ class Actions:
 
     def _tools(self) -> list[dict[str, Any]]:
         """What the template is told, the same in every turn."""
-        return [tool(action) for action in self._actions.values()]
+        return [action.tool for action in self._actions.values()]
 
     def _add(self, action: Action) -> None:
         if action.name in self._actions:
@@ -171,12 +175,12 @@ class Actions:
         offered = offer.find(name)
         if offered is None:
             return deed("invalid", f"{name} cannot be done.")
-        arguments, wrong = problem(offered, call.arguments)
+        arguments, wrong = offered.problem(call.arguments)
         if wrong:
             return deed("invalid", f"{name} did not happen: {wrong}.")
         now = self._actions.get(name)
         current = now.now() if now is offered.action and now is not None else None
-        if current is None or (current.choices != offered.choices and problem(current, call.arguments)[1]):
+        if current is None or (current.choices != offered.choices and current.problem(call.arguments)[1]):
             return deed("refused", f"{name} is not possible any more.", arguments)
         if self.dry_run:
             return deed("dry", "", arguments)

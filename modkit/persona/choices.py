@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from modkit.engine.stream import Answer
 from modkit.errors import OptionError
-from modkit.native.grammar import Grammar
 from modkit.persona import prompt
 
 if TYPE_CHECKING:
@@ -70,12 +69,13 @@ def _messages(npc: NPC, earlier: list[Any], count: int, hint: str) -> list[Messa
 
 
 @lru_cache(maxsize=16)
-def _grammar(count: int) -> Grammar:
+def _grammar(count: int) -> str:
+    """GBNF. As text: the worker reads it, so that the first wheel of a game does not load the grammars in a frame."""
     start = "[a-zA-Z\\u00C0-\\u024F\\u0370-\\u03FF\\u0400-\\u052F\\u3040-\\u9FFF\\uAC00-\\uD7A3\\u00BF\\u00A1\"'“‘]"
     inside = "[^\\n\\r<>{}\\[\\]|*.!?…。！？]"
     line = f"line ::= {start} {inside}{{1,{MAX_LENGTH - 2}}} [.!?…。！？]"
     rows = ' "\\n" '.join(f'"{number}. " line' for number in range(1, count + 1))
-    return Grammar(f"root ::= {rows}\n{line}")
+    return f"root ::= {rows}\n{line}"
 
 
 def _told(text: str, n: int, whole: bool) -> list[str]:

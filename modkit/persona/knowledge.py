@@ -27,8 +27,7 @@ from typing import Any
 
 from modkit.errors import OptionError, PersonaError
 from modkit.persona.gates import Gate
-from modkit.persona.lines import Line, tidy
-from modkit.persona.readers.source import display_path
+from modkit.persona.lines import Line, display_path, tidy
 
 __all__ = ["Knowledge", "Lore", "Rule"]
 

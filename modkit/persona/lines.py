@@ -6,10 +6,12 @@ changes them afterwards. Nothing here touches a file; every function may be call
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from modkit.errors import OptionError
 
@@ -19,6 +21,7 @@ __all__ = [
     "Line",
     "Names",
     "Source",
+    "display_path",
     "fold",
     "is_player",
     "normalise_kind",
@@ -49,6 +52,11 @@ _PLAYERS = {"player", "the player", "playercharacter", "pc", "you", "user"}
 
 _SPACES = re.compile(r"\s+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def display_path(path: Path) -> str:
+    """`path` as text that can be printed and stored, whatever bytes the file system gave."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ import apsw
 from modkit.errors import ModkitError, OptionError, PersonaError
 from modkit.persona import store, vectors
 from modkit.persona.gates import Gate, state_of
-from modkit.persona.lines import Line, Source, fold
+from modkit.persona.lines import Line, Source, display_path, fold
 from modkit.persona.memory import Memory
-from modkit.persona.readers.source import display_path
 from modkit.persona.recall import WORDS_WEIGHT, Filters, Retrieval, recall
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import msgpack
 
 from modkit.errors import SaveError
 from modkit.native.replacing import replacing
-from modkit.persona.readers.source import display_path
+from modkit.persona.lines import display_path
 from modkit.persona.store import sqlite_uri
 
 __all__ = ["Save", "SavedTurn"]

@@ -19,8 +19,7 @@ import apsw
 
 from modkit.errors import PersonaError
 from modkit.native.replacing import replacing
-from modkit.persona.lines import Line
-from modkit.persona.readers.source import display_path
+from modkit.persona.lines import Line, display_path
 
 __all__ = ["FORMAT", "create", "open_readonly", "sqlite_uri"]
 

@@ -9,11 +9,11 @@ from modkit.persona import prompt
 from modkit.persona.actions import Deed
 from modkit.persona.lines import Source
 from modkit.persona.memory import Memory
-from modkit.persona.offer import Offer
 from modkit.persona.save import SavedTurn
 
 if TYPE_CHECKING:
     from modkit.engine.stream import Stream
+    from modkit.persona.offer import Offer
 
 __all__ = ["Turn", "complete", "marked", "restored", "to_save"]
 

@@ -12,7 +12,8 @@ import pytest
 
 from modkit import Engine
 from modkit.native.grammar import Grammar
-from modkit.persona.offer import Action, Offers
+from modkit.persona.action import Action
+from modkit.persona.offer import Offers
 from tests.conftest import finish_all
 from tests.native.grammar.support import times
 from tests.native.grammar.test_gbnf import JSON

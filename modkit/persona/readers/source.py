@@ -7,13 +7,12 @@ One `DumpFile` belongs to one reading and to the thread that reads.
 from __future__ import annotations
 
 import codecs
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from modkit.errors import DumpError
-from modkit.persona.lines import MAX_NAME, Line, Source, speaker_name, tidy
+from modkit.persona.lines import MAX_NAME, Line, Source, display_path, speaker_name, tidy
 
 __all__ = ["HEAD_BYTES", "MAX_LINE_BYTES", "MAX_TEXT_BYTES", "DumpFile", "display_path"]
 
@@ -42,11 +41,6 @@ _CODE_PAGES = {
     "cp949": ("korean", "ko_kr"),
 }
 _PAGE_OF = {name: page for page, names in _CODE_PAGES.items() for name in names}
-
-
-def display_path(path: Path) -> str:
-    """`path` as text that can be printed and stored, whatever bytes the file system gave."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _code_page(path: Path) -> str:
