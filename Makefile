@@ -12,7 +12,7 @@ WHEELS := .cache/embedder
 .PHONY: play test lint bench clean
 
 play: $(VENV)/.play
-	$(BIN)/python examples/npc_character/play.py $(if $(DEMO),--demo)
+	@$(BIN)/python examples/npc_character/play.py $(if $(DEMO),--demo)
 
 test: $(VENV)/.dev $(SECOND)/.done $(VULKAN)/.done $(WHEELS)/.done
 	$(BIN)/python -m tests.run
@@ -26,17 +26,18 @@ bench: $(VENV)/.dev
 
 # An environment of its own; Debian without python3-venv has pip, which brings virtualenv.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m virtualenv $(VENV); } 2>/dev/null || \
+	@echo "making an environment in $(VENV): once, about a minute"
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m virtualenv $(VENV); } 2>/dev/null || \
 	{ $(PYTHON) -m pip install --quiet --user --break-system-packages virtualenv && $(PYTHON) -m virtualenv --quiet $(VENV); }
 
 SOURCES := pyproject.toml setup.py $(wildcard modkit/native/*.c modkit/native/*.h modkit/native/*.txt modkit/native/_build.py)
 
 $(VENV)/.play: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
 	@touch $@ $(VENV)/.play
 
 # A second, different build of llama.cpp, so that the tests run on two. Without npm they run on one and say so.

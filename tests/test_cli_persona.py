@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modkit.cli import main
+from modkit.persona import Save
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "persona" / "data"
@@ -167,3 +170,49 @@ def test_export_writes_a_card_that_build_takes_in_again(tmp_path: Path, capsys: 
     assert main(["persona", "build", str(dump), "--speaker", "Ina", "-o", persona, "--card", picture]) == 0
     assert main(["persona", "export", persona, str(tmp_path / "ina.webp")]) == 1
     assert ".json, .png or .charx" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends the signal that Ctrl-C is")
+def test_ctrl_c_is_one_sentence_and_130_and_keeps_what_was_said(tmp_path: Path) -> None:
+    persona, kept, demo = tmp_path / "sable.persona", tmp_path / "talk.save", ROOT / "examples" / "npc_character"
+    build = ["persona", "build", str(demo / "dump"), "--speaker", "Sable", "--player", "Stranger", "-o", str(persona)]
+    assert main(build) == 0
+    command = [sys.executable, "-m", "modkit", "chat", str(persona), "--model", str(demo / "sable.gguf")]
+    chat = subprocess.Popen(
+        [*command, "--save", str(kept)], cwd=ROOT, text=True, bufsize=0,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert chat.stdin is not None and chat.stdout is not None
+    with chat:
+        chat.stdin.write("Who are you?\n")
+        said = ""
+        while not said.endswith("\nPlayer: "):  # the second time that it asks
+            letter = chat.stdout.read(1)
+            assert letter, said
+            said += letter
+        chat.send_signal(signal.SIGINT)
+        _, complaint = chat.communicate(timeout=60)
+    assert complaint == "modkit: stopped by Ctrl-C\n"
+    assert chat.returncode == 130
+    with Save.open(kept) as save:
+        assert [turn.words for turn in save.turns("Sable")] == ["Who are you?"]
+
+
+def test_help_is_shown_on_a_terminal_without_our_letters() -> None:
+    for words in (["persona", "build"], ["check"], ["persona", "lines"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "modkit", *words, "--help"], cwd=ROOT, capture_output=True, timeout=60,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stderr == b"" and b"usage: modkit" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [["persona", "lines", str(DATA / "script.txt")], ["--help"]])
+def test_a_full_disk_behind_stdout_is_one_sentence(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "modkit", *words], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode() == "modkit: stdout cannot be written or read: No space left on device\n"

@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     windowless = not _has_display()
     if windowless:
         os.environ["SDL_VIDEODRIVER"] = "dummy"
+        _say("There is no display here, so there is no window.")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         import pygame
@@ -114,11 +115,13 @@ def _play(options: argparse.Namespace, screen: Any, *, scripted: bool) -> int:
             if not scripted:
                 _run(window, host)
                 return 0
-            talk = Talk(window, host, engine, options.turns)
+            _say("The scripted talk begins; it takes about a minute.")
+            talk = Talk(window, host, engine, options.turns, _say)
             _run(window, host, talk)
             if not window.open:  # the player had seen enough
                 return 0
             talk.write(options.out)
+            _say(f"A picture: {options.out / 'play.png'}. What was said and measured: {options.out / 'play.json'}")
             return 0 if talk.complete else _fail(talk.problem)
     finally:
         engine.close()
@@ -167,6 +170,11 @@ def _engine(options: argparse.Namespace) -> Any:
 def _forget(save: Path) -> None:
     for path in save.parent.glob(save.name + "*"):  # with SQLite's journal
         path.unlink()
+
+
+def _say(text: str) -> None:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def _fail(sentence: str) -> int:

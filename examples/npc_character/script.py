@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,11 @@ NOTES = {
 class Talk:
     """Drives a `Window` from beside the game loop: `step()` after each frame, until it returns False."""
 
-    def __init__(self, window: Any, host: Any, engine: Any, turns: int | None = None) -> None:
+    def __init__(
+        self, window: Any, host: Any, engine: Any, turns: int | None, say: Callable[[str], None]
+    ) -> None:
         self._window = window
+        self._say = say
         self._host = host
         self._engine = engine
         self._lines = LINES[:turns]
@@ -100,11 +103,13 @@ class Talk:
             ):
                 self._problem = f"Sable gave no answer to {line!r} within {PATIENCE:g} s."
                 return
+            self._say(f"Stranger: {line}\nSable: {window.answers[-1][1].text.strip()}")
             yield from self._pause(0.5)
             self._take_picture()
             yield from self._pause(0.9)
         window.measuring = False
         self._frames = self._measured()
+        self._say("Measuring: the same words once more, with the scene running and without.")
         yield from self._compare()
 
     def _type(self, line: str) -> Generator[bool, None, None]:

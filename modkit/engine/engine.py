@@ -86,8 +86,9 @@ class Engine:
     its first, or by a list of all. Everything else about loading is in modkit.native.LoadOptions, e.g.
     kv_type="q8_0", mmap=False.
 
-    Returns at once; the file is read on the worker. Raises LibraryError or OptionError; what is wrong
-    with the file comes out of tick() as ModelError, and as OutOfMemory when it does not fit.
+    Returns at once; the file is read on the worker. Raises LibraryError, OptionError, and ModelError where
+    no file is; what is wrong with the file comes out of tick() as ModelError, and as OutOfMemory when it
+    does not fit.
     """
 
     drops_turns = True  # when the context is full, the oldest turns leave it by themselves: see Options.overflow

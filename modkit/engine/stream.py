@@ -275,9 +275,12 @@ class Stream(Pending[str]):
         tools: bool = False,
     ) -> Stream:
         """Read marks out of the words: moods and gestures from these sets, `<do:...>` with `calls`,
-        `<tool_call>` with `tools`. To be asked before the first tick; returns the stream."""
-        tags = {kind: names for kind, names in (("mood", moods), ("gesture", gestures)) if names}
-        self._reader = MarkReader(tags, calls=calls, tools=tools) if tags or calls or tools else None
+        `<tool_call>` with `tools`. To be asked before the first tick; returns the stream.
+
+        A mood or gesture that is in no set is dropped: a model that was taught some shows none of them by accident."""
+        reads = moods or gestures or calls or tools
+        tags = {"mood": moods, "gesture": gestures}
+        self._reader = MarkReader(tags, calls=calls, tools=tools) if reads else None
         self._raw = [] if self._reader else self._parts
         return self
 

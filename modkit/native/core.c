@@ -1,3 +1,6 @@
+/* The engine from the outside: its life and death, the command queue, and what becomes of a failed assertion. The
+ * functions of core.h run on the host's thread; mk_next_command, mk_sleep and mk_log_line on the worker; the callbacks
+ * (on_failed_assertion, on_terminate, on_log) on whatever thread llama.cpp fails or speaks. */
 #include "engine.h"
 
 #include <stdio.h>

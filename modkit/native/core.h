@@ -1,11 +1,16 @@
 /* The worker: one OS thread per engine that alone calls llama.cpp and never takes Python's lock.
  *
  * Who may call what, from where:
- *   - the host's thread (one thread, always the same): every mk_engine_* function;
- *   - the worker: everything in the function table, and the producing side of the ring.
+ *   - the host's thread: every mk_engine_* function. It may be another thread later, when the host itself makes
+ *     sure that the first one is done; never two at a time. mk_engine_death(), mk_engine_shared() and, from
+ *     MK_LOADED on, mk_engine_info(), _model(), _vocab(), _plan() and _buffers() only read: any thread;
+ *   - the worker: everything in the function table, and the producing side of the ring;
+ *   - any thread: mk_table_*, mk_quiet_log(), mk_block_* (see there) and the tools at the end.
  * What blocks: mk_engine_close() alone (it joins the worker). Everything else only copies memory.
- * Who owns what: the engine owns all it is given, because it copies; the table and the library behind
- * it must outlive the engine.
+ * Who owns what: the table, the config's own fields and the texts model_path, cache_folder and cache_salt are copied,
+ * requests and adapters whole. What else the config and the params in its blobs point at (splits, quantise_params,
+ * output, lists of devices or overrides) is the caller's and must stay as it is until mk_engine_close() has
+ * returned; so must the library behind the table.
  *
  * Nothing here includes Python.h or a header of llama.cpp, so a C test can drive it with a scripted
  * library, and a C host could link it. Parameter structs of llama.cpp travel as opaque blobs that the
@@ -294,15 +299,17 @@ typedef struct mk_config {
     int32_t thread_priority;  /* of the worker and the threads it starts: MK_PRIORITY_… */
 } mk_config;
 
-/* Whose turn it is when there is not time for all: shares of 1, 2 and 4. */
 /* Tokens that may be drafted ahead of the model in one decode; n_outputs_max of the context's params must
  * hold one more, and a slot each. */
 enum { MK_MAX_DRAFT = 15 };
+/* Of the worker's thread, as the system weighs it against others. */
 enum { MK_PRIORITY_NORMAL = 0, MK_PRIORITY_LOW = 1, MK_PRIORITY_LOWEST = 2 };
 /* When the context is too short: an error, or the reply's end; or the oldest turns leave (what has none: the oldest
  * tokens behind n_pin), and a last turn that alone is too long is an error; or it loses its beginning, too. */
 enum { MK_REFUSE = 0, MK_DROP = 1, MK_TRIM = 2 };
+/* Whose turn it is when there is not time for all: shares of 1, 2 and 4. */
 enum { MK_AMBIENT = 0, MK_NEAR = 1, MK_PLAYER = 2 };
+/* What a segment is; see mk_segment. */
 enum { MK_TEXT = 0, MK_TEMPLATE = 1, MK_TOKENS = 2 };
 
 /* A piece of a prompt. Only MK_TEMPLATE text may name special tokens; MK_TEXT is data. */
@@ -400,7 +407,7 @@ enum { MK_MAX_LOGPROBS = 100, MK_LOGPROB_BYTES = 64 };
 
 typedef struct mk_engine mk_engine;
 
-/* NULL when memory or threads are out. The worker starts at once and loads the model. */
+/* NULL when memory or threads are out, or 64 engines are open. The worker starts at once and loads the model. */
 mk_engine *mk_engine_new(const mk_table *table, const mk_config *config);
 mk_shared *mk_engine_shared(mk_engine *e);
 const mk_info *mk_engine_info(mk_engine *e);
@@ -421,7 +428,7 @@ typedef struct mk_adapters {
 int mk_engine_adapters(mk_engine *e, const mk_adapters *set);
 /* 0; -1 when the queue is full. Cancelling what is over does nothing. */
 int mk_engine_cancel(mk_engine *e, uint64_t id);
-/* Copies at most `size` bytes of events out; they may end inside a record. */
+/* Copies at most `size` bytes of events out and returns how many; they may end inside a record. */
 uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size);
 /* The ring's bytes and size, for a host that reads small news itself instead of calling mk_engine_drain():
  * it may, where stores keep their order (x86), when it advances `tail` after it has copied the bytes and
@@ -430,6 +437,7 @@ enum { MK_SMALL_NEWS = 4096 };
 bool mk_stores_keep_order(void);
 uint8_t *mk_engine_ring(mk_engine *e);
 uint32_t mk_engine_ring_size(mk_engine *e);
+/* Nothing is decoded after the batch under way, until it is taken back; requests and cancels are still heard. */
 void mk_engine_pause(mk_engine *e, bool paused);
 /* No stream gets more tokens a second than this, its first ones apart; 0: as many as there are. */
 void mk_engine_pace(mk_engine *e, double tokens_per_second);

@@ -33,6 +33,14 @@ typedef dispatch_semaphore_t mk_semaphore;
 #    include <sys/syscall.h>
 #    include <unistd.h>
 typedef sem_t mk_semaphore;
+/* A wait by the wall's clock lasts an hour longer when that clock is set back an hour. glibc can wait by the other
+ * one; it shows the function to _GNU_SOURCE alone, which would have to stand before the first header of every file. */
+#    if defined(__GLIBC__) && defined(__LP64__)
+#      if __GLIBC_PREREQ(2, 30)
+#        define MK_WAITS_MONOTONIC
+extern int sem_clockwait(sem_t *, clockid_t, const struct timespec *);
+#      endif
+#    endif
 #  endif
 #endif
 
@@ -125,11 +133,19 @@ static inline bool mk_semaphore_wait_for(mk_semaphore *s, double seconds) {
 #else
     struct timespec t;
     long nanoseconds;
+#  if defined(MK_WAITS_MONOTONIC)
+    clock_gettime(CLOCK_MONOTONIC, &t);
+#  else
     clock_gettime(CLOCK_REALTIME, &t);
+#  endif
     nanoseconds = t.tv_nsec + (long) ((seconds - (double) (time_t) seconds) * 1e9);
     t.tv_sec += (time_t) seconds + nanoseconds / 1000000000;
     t.tv_nsec = nanoseconds % 1000000000;
+#  if defined(MK_WAITS_MONOTONIC)
+    return sem_clockwait(s, CLOCK_MONOTONIC, &t) == 0;
+#  else
     return sem_timedwait(s, &t) == 0;
+#  endif
 #endif
 }
 

@@ -348,3 +348,11 @@ def test_moods_and_gestures_of_a_declared_set(talk: Talk) -> None:
     stream.on_mood(heard.append)
     stream.on_gesture(heard.append)
     assert stream.result(5) == "Who is there?" and heard == ["wary", "nod"]
+
+
+def test_a_mood_that_nobody_declared_is_no_word_of_hers(talk: Talk) -> None:
+    npc, _, _ = talk("<mood:wary> Who <gesture:nod>is there?")
+    stream = npc.say("?")
+    assert stream.result(5) == "Who is there?"
+    assert npc.transcript[-1].reply == "Who is there?"
+    assert stream.raw == "<mood:wary> Who <gesture:nod>is there?"
