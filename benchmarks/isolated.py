@@ -5,7 +5,8 @@
 Throughput is tokens a second of all streams together, beside a host of 60 frames a second; the tick's time is taken
 around every engine.tick(), idle frames included. Targets: tick p99 at most 150 µs, throughput at least 0.98 of the
 engine in this process. Last, the child is killed while it speaks, and what follows is timed from the kill: until the
-stream has ended, another child has said hello, it is ready, and a new reply is whole (target: 2 s). Nothing else should run on the machine meanwhile.
+stream has ended, another child has said hello, it is ready, and a new reply is whole (target: 2 s). Nothing else should
+run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def main() -> None:
     ratios = [there / here for here, there in zip(rates["Engine"], rates["IsolatedEngine"], strict=True)]
     if a.kills:
         for name, seconds in kills(model, a.kills).items():
-            print(f"after a kill, until {name:<6} median {statistics.median(seconds):.3f} s   worst {max(seconds):.3f} s")
+            median = statistics.median(seconds)
+            print(f"after a kill, until {name:<6} median {median:.3f} s   worst {max(seconds):.3f} s")
     print(f"ratio of neighbours, median: {statistics.median(ratios):.3f} (target 0.98)")
 
 
