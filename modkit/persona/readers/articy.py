@@ -6,10 +6,13 @@ the set; so may the texts, in a localisation file. A menu text is what the playe
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from modkit.errors import DumpError
 from modkit.persona.lines import Line
 from modkit.persona.readers.documents import Element, parse_json, plain_markup, xml_trees
 from modkit.persona.readers.registry import Join, reader
@@ -18,7 +21,8 @@ from modkit.persona.readers.values import record, records, string
 
 _MODEL = re.compile(r'"Properties"\s*:\s*\{\s*"(?:TechnicalName|Id)"')
 _LOCALISED = re.compile(r'"\w{1,80}\.(?:Text|DisplayName|MenuText)"\s*:\s*\{\s*"')
-_XML_MODEL = re.compile(r"<(?:ArticyData|DialogueFragment|ExportDefinition)\b")
+_XML_MODEL = re.compile(r"<(?:ArticyData|DialogueFragment|ExportDefinition)\b|/schemas/articydraft/")
+_STYLE = re.compile(r"<(style|script|title)\b.{0,20000}?</\1\s{0,9}>", re.DOTALL | re.IGNORECASE)
 _FRAGMENT = "DialogueFragment"
 _NOBODY = re.compile(r"(?:0x)?0*$")
 
@@ -109,23 +113,35 @@ def _sniff_xml(file: DumpFile) -> float:
 
 
 def _texts(element: Element | None) -> list[tuple[str | None, str]]:
-    """(language, text) of a localised property."""
+    """(language, text) of a localised property, its HTML taken off."""
     if element is None:
         return []
     found = [
-        (child.attributes.get("Language"), child.text) for child in element.children if child.tag == "LocalizedString"
-    ]
-    return [(language, text) for language, text in found if text.strip()] or (
-        [(None, element.text)] if element.text.strip() else []
-    )
+        (child.attributes.get("Language") or child.attributes.get("Lang") or None, child.text)
+        for child in element.children
+        if child.tag == "LocalizedString"
+    ] or [(None, element.text)]
+    return [(language, _plain(text)) for language, text in found if text.strip()]
+
+
+def _plain(text: str) -> str:
+    # With ExportMarkup a text is a whole HTML page, its style sheet in front.
+    marked = text.lstrip()[:6].casefold().startswith(("<html", "<head", "<style", "<p", "<span", "<body"))
+    return html.unescape(plain_markup(_STYLE.sub(" ", text))) if marked else plain_markup(text)
 
 
 def _scan_xml(file: DumpFile, join: Join) -> None:
-    names = join.table("articy.names")
+    with suppress(DumpError):  # read() meets the same damage after it has given what stands before it
+        _note_names(file, join.table("articy.names"))
+
+
+def _note_names(file: DumpFile, names: dict[str, object]) -> None:
     for element in xml_trees(file, _NAMED):
         name = next((text for _, text in _texts(element.child("DisplayName"))), "")
-        if name and "Id" in element.attributes:
-            names.setdefault(element.attributes["Id"], name)
+        name = name or element.attributes.get("DisplayName", "")
+        for key in ("Id", "TechnicalName"):
+            if name and key in element.attributes:
+                names.setdefault(element.attributes[key], name)
 
 
 @reader("articy-xml", "articy:draft XML", sniff=_sniff_xml, extensions=(".xml",), scan=_scan_xml)
@@ -134,14 +150,15 @@ def read_articy_xml(file: DumpFile, join: Join) -> Iterator[Line | None]:
     names = join.table("articy.names")
     for element in xml_trees(file, ("DialogueFragment",)):
         reference = element.child("Speaker")
-        speaker = names.get(reference.attributes.get("IdRef", "")) if reference else None
+        given = reference.attributes if reference else element.attributes
+        speaker = names.get(given.get("IdRef") or given.get("Id" if reference else "Speaker") or "")
         name = speaker if isinstance(speaker, str) else None
         identifier = element.attributes.get("Id")
         for tag, kind in (("MenuText", "choice"), ("StageDirections", "direction"), ("Text", "")):
             for language, text in _texts(element.child(tag)):
                 yield file.line(
                     element.line,
-                    plain_markup(text),
+                    text,
                     None if kind else name,
                     kind or ("dialogue" if name else "narration"),
                     lang=language,

@@ -21,9 +21,15 @@ from modkit.persona.readers.source import DumpFile
 
 _INHERITED = ("speaker", "scene", "addressee", "lang", "kind")
 _WEAK_SPEAKERS = ("name", "from", "author", "voice", "sender")
+_WEAK_TEXTS = ("content", "body", "string", "caption", "message")
 _TEXT_LISTS = ("lines", "texts", "barks", "utterances")  # lists of plain strings
 _MAX_DEPTH = 60
-_HEAD_IS_JSON = re.compile(r"\s*(?:[{\[]|//)")
+# A list begins with a value: "[remap]" and "[Section]" do not.
+_HEAD_IS_JSON = re.compile(r'\s*(?://[^\n]*\n\s*)*(?:\{|\[\s*(?:[{\[\]"\d-]|//|true\b|false\b|null\b|\Z))')
+_TALKS = {
+    "chat", "chatlog", "conversation", "conversations", "dialog", "dialogs", "dialogue", "dialogues", "history",
+    "lines", "log", "messages", "transcript", "turns", "utterances",
+}  # fmt: skip
 
 
 def _integer(digits: str) -> object:
@@ -93,14 +99,23 @@ def _read_document(file: DumpFile) -> Iterator[Line | None]:
     # A tree of objects with a "text" somewhere is any program's JSON. It is a dump when it names
     # speakers, or when it is a plain list of texts.
     flat = isinstance(value, list)
-    if not flat and not any(record.get("speaker") for record, _ in _records(value)):
+    if not flat and not any(record.get("speaker") and _is_said(record, place) for record, place in _records(value)):
         raise DumpError(f"{file.name} has no records with a speaker and a text: name the fields speaker and text")
     found = False
     for record, inside in _records(value):
+        if not flat and not _is_said(record, inside):
+            continue
         found = True
         yield from writer.lines(record, inside.lstrip() or "document")
     if not found:
         raise DumpError(f"{file.name} has no text in its records: name the fields speaker and text")
+
+
+def _is_said(record: dict[str, str], place: str) -> bool:
+    """Whether a record of a tree is speech: a "name" with a "content" is so only inside what is called a talk."""
+    if "doubtful" not in record:
+        return True
+    return any(key.partition("[")[0].casefold() in _TALKS for key in place.split())
 
 
 def _reason(error: ValueError) -> str:
@@ -126,6 +141,8 @@ def _records(root: object) -> Iterator[tuple[dict[str, str], str]]:
             names = columns(value)
             fields = {**inherited, **_fields(value, names)}
             if "text" in fields:
+                if _folded(names, "speaker") in _WEAK_SPEAKERS and _folded(names, "text") in _WEAK_TEXTS:
+                    fields["doubtful"] = "yes"
                 yield fields, place
             else:
                 for key in (names.get("text", ""), *_TEXT_LISTS):
@@ -140,10 +157,14 @@ def _records(root: object) -> Iterator[tuple[dict[str, str], str]]:
         stack.extend(reversed(children))
 
 
+def _folded(names: dict[str, str], field: str) -> str:
+    return names.get(field, field).casefold()
+
+
 def _passed_on(fields: dict[str, str], names: dict[str, str]) -> dict[str, str]:
     """What holds for the records inside. A "name" is too often the name of a thing to be their speaker."""
     kept = {name: fields[name] for name in _INHERITED if name in fields}
-    if names.get("speaker", "speaker").casefold() in _WEAK_SPEAKERS:
+    if _folded(names, "speaker") in _WEAK_SPEAKERS:
         kept.pop("speaker", None)
     return kept
 

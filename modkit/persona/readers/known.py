@@ -31,6 +31,8 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF", "save its text as Name: text lines"),
     (b"LSOF", "a binary Larian file", "convert it to LSX or LSJ with LSLib first"),
     (b"LSPK", "a Larian package", "unpack it with LSLib first"),
+    (b"LOCA", "a binary Larian loca file", "convert it to XML with LSLib first"),
+    (b"VCCD", "a compiled caption file", "give the closecaption .txt it was made from"),
 )
 
 _SUFFIX_HINTS = {

@@ -15,14 +15,18 @@ from modkit.persona.lines import Line
 from modkit.persona.readers.documents import Element, parse_json, plain_markup, xml_trees
 from modkit.persona.readers.registry import Join, reader
 from modkit.persona.readers.source import DumpFile
+from modkit.persona.readers.values import string
 
 _NARRATOR = "-666"
 _QUESTIONS = ("tagquestion", "activeroll", "passiveroll", "trade")
 _NAMED = ("GameObjects", "Origin")
 _MAX_DEPTH = 60
+_MAX_TEXT = 20_000  # characters of a text that stands in the dialogue itself
 _MAX_NODES = 5_000_000
 _LANGUAGE = re.compile(r"[\\/]localization[\\/](\w{3,30})[\\/]", re.IGNORECASE)
+_UNKNOWN = "s_HandleUnknown"  # a text that was never written
 _REGION = re.compile(r'<region\s+id="|"regions"\s{0,10}:')
+_QUESTS = re.compile(r'<region\s+id="(?:Quests|Objectives)"|"(?:Quests|Objectives)"\s{0,10}:')
 
 
 def _loca_sniff(file: DumpFile) -> float:
@@ -91,14 +95,14 @@ def _dialogs(file: DumpFile) -> Iterator[dict[str, Any]]:
         yield from map(_node, xml_trees(file, ("node#dialog",)))
 
 
-def _templates(file: DumpFile) -> Iterator[dict[str, Any]]:
+def _templates(file: DumpFile, kinds: tuple[str, ...] = _NAMED) -> Iterator[dict[str, Any]]:
     """Every template and origin, one at a time: a game's merged templates are hundreds of megabytes."""
     if _is_json(file):
         for _, region in _json_regions(file):
-            for kind in _NAMED:
+            for kind in kinds:
                 yield from _nodes(region, kind)
     else:
-        yield from map(_node, xml_trees(file, [f"node#{kind}" for kind in _NAMED]))
+        yield from map(_node, xml_trees(file, [f"node#{kind}" for kind in kinds]))
 
 
 def _node(element: Element, depth: int = 0) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _nodes(root: object, name: str) -> Iterator[dict[str, Any]]:
             stack.extend((item, each, depth + 1) for each, item in reversed(value.items()))
 
 
-def _value(node: dict[str, Any], key: str, inner: str = "value") -> str:
+def _value(node: dict[str, Any], key: str, inner: str = "value", limit: int = 400) -> str:
     found = node.get(key)
     if isinstance(found, list):
         found = found[0] if found else None
@@ -143,11 +147,11 @@ def _value(node: dict[str, Any], key: str, inner: str = "value") -> str:
         found = found.get(inner)
     if isinstance(found, bool) or not isinstance(found, (str, int)):
         return ""
-    return str(found).strip()[:400]
+    return str(found).strip()[:limit]
 
 
 def _scan(file: DumpFile, join: Join) -> None:
-    names, parents = join.table("larian.names"), join.table("larian.parents")
+    names, parents, written = (join.table(f"larian.{topic}") for topic in ("names", "parents", "written"))
     if re.search(r'<region\s+id="dialog"|"dialog"\s{0,10}:', file.head):
         join.table("larian.dialogs")[file.name] = True
         return
@@ -158,6 +162,7 @@ def _scan(file: DumpFile, join: Join) -> None:
                 if each := _value(item, key):
                     if handle:
                         names.setdefault(each, handle)
+                        written.setdefault(handle, _value(item, "DisplayName"))
                     if parent:
                         parents.setdefault(each, parent)
     except DumpError as error:
@@ -169,6 +174,32 @@ def read_larian(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """Every text of a dialogue, in the order of its nodes; a player's answers are choices."""
     for content in _dialogs(file):
         yield from _Dialog(file, join, content).lines()
+    yield from _quests(file, join)
+
+
+def _quests(file: DumpFile, join: Join) -> Iterator[Line | None]:
+    """What the journal says at each step of a quest."""
+    if _QUESTS.search(file.head):
+        for number, quest in enumerate(_templates(file, ("Quest", "Objective")), 1):
+            name = _value(quest, "QuestID") or None
+            for step in [*_nodes(quest, "QuestStep"), quest]:
+                key = _value(step, "ID") or _value(step, "ObjectiveID") or str(number)
+                handle = _value(step, "Description", "handle")
+                for lang, said in _texts_of(join, step, "Description"):
+                    yield file.line(f"step {key}", said, None, "journal", scene=name, lang=lang, id=handle)
+
+
+def _texts_of(join: Join, node: dict[str, Any], key: str) -> list[tuple[str | None, str]]:
+    """(language, text) of a translated string: from the loca files, else what stands in the dialogue itself."""
+    handle = _value(node, key, "handle")
+    languages = join.table("larian.loca")
+    found = [
+        (lang or None, _shown(texts[handle]))
+        for lang, texts in languages.items()
+        if isinstance(texts, dict) and isinstance(texts.get(handle), str)
+    ]
+    written = _value(node, key, limit=_MAX_TEXT)
+    return found or ([(None, _shown(written))] if written else [])
 
 
 class _Dialog:
@@ -183,25 +214,17 @@ class _Dialog:
 
     def lines(self) -> Iterator[Line | None]:
         missing = 0
-        languages = self._join.table("larian.loca")
+        scene = self._file.path.stem
         for number, node in enumerate(_nodes(self._content.get("nodes"), "node"), 1):
             kind, speaker = self._said_by(node)
             place = f"node {_value(node, 'UUID') or number}"
             for text in _nodes(node.get("TaggedTexts"), "TagText"):
-                inner = text.get("TagText", text)
-                handle = _value({"text": inner}, "text", "handle")
-                if not handle:
-                    continue
-                found = False
-                for lang, texts in languages.items():
-                    said = texts.get(handle) if isinstance(texts, dict) else None
-                    if not isinstance(said, str):
-                        continue
-                    found = True
-                    yield self._file.line(
-                        place, _shown(said), speaker, kind, scene=self._file.path.stem, lang=lang or None, id=handle
-                    )
-                missing += not found
+                said = text if isinstance(text.get("TagText"), (dict, list)) else {"TagText": text}
+                handle = _value(said, "TagText", "handle")
+                found = [] if handle.endswith(_UNKNOWN) else _texts_of(self._join, said, "TagText")
+                for lang, words in found:
+                    yield self._file.line(place, words, speaker, kind, scene=scene, lang=lang, id=handle or None)
+                missing += bool(handle) and not found and not handle.endswith(_UNKNOWN)
         if missing:
             self._file.warn(f"{missing} texts are in a loca XML that was not given")
 
@@ -212,8 +235,9 @@ class _Dialog:
         if index == _NARRATOR:
             return "narration", None
         ids = [each.strip() for each in self._speakers.get(index, "").split(";") if each.strip()]
-        names = (self._name(each) for each in ids[:20])
-        return "dialogue", next((name for name in names if name), ids[0] if ids else None)
+        # One slot may list several people, of whom the game takes who is there: then nobody is named.
+        names = {self._name(each) or (each if len(ids) == 1 else "") for each in ids[:50]}
+        return "dialogue", (names.pop() or None) if len(names) == 1 else None
 
     def _name(self, key: str) -> str | None:
         names, parents = self._join.table("larian.names"), self._join.table("larian.parents")
@@ -222,6 +246,8 @@ class _Dialog:
             for texts in self._join.table("larian.loca").values() if isinstance(handle, str) else ():
                 if isinstance(texts, dict) and handle in texts:
                     return _shown(texts[handle])
+            if isinstance(handle, str) and (name := string(self._join.table("larian.written").get(handle))):
+                return _shown(name)
             parent = parents.get(key)
             if not isinstance(parent, str):
                 return None

@@ -7,7 +7,8 @@ punctuation. Paragraphs without one are narration, and nobody is said to have sp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -32,7 +33,12 @@ _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "‘"
 
 _EXTENSIONS = (".txt", ".md", ".log", ".text", "")
 # "key: value" of these is not speech.
-_SETTINGS = (".yaml", ".yml", ".toml", ".ini", ".cfg", ".properties", ".xl", ".tscn", ".tres", ".import", ".testplan")
+_SETTINGS = {
+    ".yaml", ".yml", ".toml", ".ini", ".cfg", ".properties", ".xl", ".tscn", ".tres", ".import", ".testplan", ".vdf",
+    ".res", ".vmt", ".asset", ".meta", ".prefab", ".unity", ".lock", ".css", ".scss", ".less", ".js", ".ts", ".py",
+    ".gd", ".cs", ".lua", ".java", ".c", ".cpp", ".h", ".hpp", ".rs", ".go", ".sh", ".bat", ".ps1",
+}  # fmt: skip
+_TALK_FENCES = ("", "text", "txt", "dialogue", "dialog", "transcript", "chat", "none")
 _SNIFFED = 16_000  # characters; enough to know the layout
 _TIMING = re.compile(r"\d+$|[\d:.,]+ --> [\d:.,]+")  # of subtitles
 _WRAPPED = 60  # characters: a line at least this long may go on in the next one
@@ -133,8 +139,9 @@ def _screenplay_names(head: str) -> set[str]:
     counts: dict[str, int] = {}
     lines = head.splitlines()
     for line, following in pairwise(lines):
-        text = _MOOD.sub("", line.strip()[:60]).strip()
-        if text.isupper() and following.strip() and _name(text) and not text.endswith((".", "!", "?")):
+        text, said = _MOOD.sub("", line.strip()[:60]).strip(), following.strip()
+        speech = " " in said or said.endswith((".", "!", "?", "…", ")", "]"))
+        if text.isupper() and speech and _name(text) and not text.endswith((".", "!", "?")):
             counts[text] = counts.get(text, 0) + 1
     # One that comes back shows that this is the layout of the file; then the others are names too.
     return set(counts) if any(count >= 2 for count in counts.values()) else set()
@@ -150,13 +157,34 @@ def _regular_names(head: str) -> set[str]:
     return {name for name, count in counts.items() if count >= 2}
 
 
+def _is_code(line: str) -> bool:
+    """Whether this line of Markdown begins a block that says it is code; one of plain text may well be a talk."""
+    fence = line.strip()
+    return fence.startswith(("```", "~~~")) and fence.strip("`~ ").casefold() not in _TALK_FENCES
+
+
+def _without_code(lines: Iterable[str]) -> Iterator[str]:
+    fence = ""
+    for line in lines:
+        if fence:
+            fence = "" if line.strip() == fence else fence
+        elif _is_code(line):
+            fence = line.strip()[:3]
+        else:
+            yield line
+
+
 def _sniff(file: DumpFile) -> float:
     start = file.head.lstrip()[:1]
     markup = start == "{" or (start == "<" and "</" in file.head)  # "<mara> hi" is a chat, "<p>hi</p>" is not
     if markup or file.suffix in _SETTINGS or signature(file):
         return 0.0
-    lines = [line.strip()[:400] for line in file.head[:_SNIFFED].splitlines() if line.strip()]
+    lines = [line.strip()[:400] for line in _without_code(file.head[:_SNIFFED].splitlines()) if line.strip()]
+    if sum(line.endswith((";", "{", "}")) for line in lines) > 0.2 * len(lines):
+        return 0.0  # a program or a style sheet
     found = [split[0] for line in lines if _heading(line) is None and (split := _split(line))]
+    counts = Counter(found)  # once in small letters is a sentence such as "remember: ..."
+    found = [name for name in found if not name[0].islower() or counts[name] >= 2]
     share = len(found) / max(1, len(lines))
     typed = file.suffix in _EXTENSIONS
     # In a talk the names come back; where each is new, it is a list of settings or of headings.
@@ -186,8 +214,14 @@ def read_transcript(file: DumpFile, join: Join) -> Iterator[Line | None]:
         state.parts, state.speaker, state.addressee, state.width = [], None, None, 0
         return line
 
+    fence = ""
     for number, raw in file.lines():
         line = raw.strip()
+        if fence or _is_code(line):
+            fence = "" if fence and line == fence else fence or line[:3]
+            continue
+        if line.startswith(("```", "~~~")):
+            continue
         bare = _MOOD.sub("", line[:60]).strip()
         heading = _heading(line)
         found = _split(line) if heading is None else None

@@ -38,9 +38,9 @@ def read_strings(file: DumpFile, join: Join) -> Iterator[Line | None]:
             if row.strip():
                 file.warn(f"line {number} has {len(cells)} columns instead of 4")
             continue
-        identity, _, key, text = (cell.strip() for cell in cells)
+        identity, number_of_key, key, text = (cell.strip() for cell in cells)
         if text.startswith("[") and text.endswith("]"):
             continue  # a text that was left out of this language
-        yield file.line(
-            number, plain_markup(text), kind="narration" if key else "dialogue", lang=lang, id=identity or key or None
-        )
+        # The game keeps of most keys their hash alone.
+        kind = "narration" if key or number_of_key.strip("0") else "dialogue"
+        yield file.line(number, plain_markup(text), kind=kind, lang=lang, id=identity or key or None)

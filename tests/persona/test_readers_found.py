@@ -1,0 +1,183 @@
+"""What real files of mods did that the written samples did not: each is here in a few lines of our own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modkit.persona import Line, Reading
+from tests.persona.support import said, text_file
+
+
+def lines_of(folder: Path, name: str, text: str | bytes) -> list[Line]:
+    return list(Reading([text_file(folder, name, text)]))
+
+
+def refused(folder: Path, name: str, text: str | bytes) -> str:
+    """Why this file is not read; fails when it is."""
+    reading = Reading([text_file(folder, name, text)])
+    assert list(reading) == []
+    return str(reading.failed[0])
+
+
+# Larian
+
+
+def spoken(handle: str, text: str | None = None) -> list[dict[str, object]]:
+    said = {"type": 28, "handle": handle} | ({} if text is None else {"value": text})
+    return [{"TaggedText": [{"TagTexts": [{"TagText": [{"TagText": said}]}]}]}]
+
+
+def dialogue(people: str, *texts: list[dict[str, object]]) -> str:
+    nodes = [{"constructor": {"value": "TagAnswer"}, "speaker": {"value": 0}, "TaggedTexts": text} for text in texts]
+    speakers = [{"speaker": [{"index": {"type": 22, "value": "0"}, "list": {"type": 23, "value": people}}]}]
+    dialog = {"nodes": [{"node": nodes}], "speakerlist": speakers}
+    return json.dumps({"save": {"header": {"version": "2.0.8.2"}, "regions": {"dialog": dialog}}})
+
+
+def test_a_dialogue_that_holds_its_own_words_needs_no_loca(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path, "pier.lsj", dialogue("mara-id", spoken("h1", "*Mind <b>the</b> step.*")))
+    assert [(line.speaker, line.text, line.id) for line in lines] == [("mara-id", "Mind the step.", "h1")]
+
+
+def test_the_loca_is_believed_before_the_dialogue(tmp_path: Path) -> None:
+    text_file(tmp_path, "english.xml", '<contentList><content contentuid="h1">New words.</content></contentList>')
+    text_file(tmp_path, "pier.lsj", dialogue("mara-id", spoken("h1", "Old words."), spoken("h2", "More.")))
+    assert [line.text for line in Reading([tmp_path])] == ["New words.", "More."]
+
+
+def test_a_text_that_was_never_written_is_not_missed(tmp_path: Path) -> None:
+    unknown = spoken("ls::TranslatedStringRepository::s_HandleUnknown")
+    reading = Reading([text_file(tmp_path, "pier.lsj", dialogue("mara-id", unknown, spoken("h2", "Here.")))])
+    assert said(list(reading)) == [("mara-id", "Here.")]
+    assert reading.problems == []
+
+
+def test_where_several_may_stand_nobody_is_named(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path, "bark.lsj", dialogue("mara-id;tobin-id", spoken("h1", "Look out!")))
+    assert said(lines) == [(None, "Look out!")]
+
+
+def test_the_steps_of_a_quest_are_its_journal(tmp_path: Path) -> None:
+    quest = (
+        '<save><region id="Quests"><node id="root"><children><node id="Quest">'
+        '<attribute id="QuestID" value="PIER"/><children><node id="QuestStep"><attribute id="ID" value="Met"/>'
+        '<attribute id="Description" type="TranslatedString" handle="h7" version="1"/></node></children>'
+        "</node></children></node></region></save>"
+    )
+    text_file(tmp_path, "english.xml", '<contentList><content contentuid="h7">We met her.</content></contentList>')
+    text_file(tmp_path, "quest_prototypes.lsx", quest)
+    lines = [line for line in Reading([tmp_path]) if line.kind == "journal"]
+    assert [(line.text, line.scene, line.id) for line in lines] == [("We met her.", "PIER", "h7")]
+
+
+# The Witcher 3
+
+
+def test_a_text_whose_key_is_known_by_its_hash_alone_is_no_dialogue(tmp_path: Path) -> None:
+    rows = ";meta[language=en]\n; id |key(hex)|key(str)| text\n 174131|77971da9||Stamina\n 300|00000000||Go home.\n"
+    lines = lines_of(tmp_path, "en.csv", rows)
+    assert [(line.kind, line.text) for line in lines] == [("narration", "Stamina"), ("dialogue", "Go home.")]
+
+
+# Captions
+
+
+def captions(*pairs: tuple[str, str], language: str = "russian") -> bytes:
+    rows = "\n".join(f'"{token}"\t"{text}"' for token, text in pairs)
+    return f'"lang"\n{{\n"Language" "{language}"\n"Tokens"\n{{\n{rows}\n}}\n}}\n'.encode("utf-16")
+
+
+FILLER = [(f"quay.line_{n}", f"The {n}th lamp is lit.") for n in range(60)]
+
+
+def test_names_are_read_in_any_alphabet_where_they_come_back(tmp_path: Path) -> None:
+    talk = [("a.1", "<clr:255,1,1>Мара: Привет."), ("a.2", "教官：起床了！"), ("a.3", "教官：快去！")]
+    lines = lines_of(tmp_path, "closecaption_russian.txt", captions(*talk, *FILLER))
+    assert said(lines)[:3] == [("Мара", "Привет."), ("教官", "起床了！"), ("教官", "快去！")]
+
+
+def test_a_colon_once_in_a_long_file_names_nobody(tmp_path: Path) -> None:
+    talk = [("a.1", "Careful: the step is wet."), ("suit.1", "<sfx><clr:255,170,0>Warning: low oil.")]
+    lines = lines_of(tmp_path, "closecaption_english.txt", captions(*talk, *FILLER))
+    assert {line.speaker for line in lines} == {None}
+    assert ("direction", "Warning: low oil.") in [(line.kind, line.text) for line in lines]
+
+
+def test_half_a_tag_is_not_spoken(tmp_path: Path) -> None:
+    talk = [("a.1", "<sfx><[Radio chatter]"), ("a.2", "fx>[Creak]"), ("a.3", "<clr:255,204,232Mara: It is me.")]
+    lines = lines_of(tmp_path, "closecaption_english.txt", captions(*talk))
+    assert [(line.kind, line.text) for line in lines] == [
+        ("direction", "Radio chatter"), ("direction", "Creak"), ("dialogue", "It is me."),
+    ]  # fmt: skip
+
+
+def test_the_texts_of_menus_are_said_by_nobody(tmp_path: Path) -> None:
+    menu = [("GameUI_NewGame", "NEW GAME"), ("GameUI_Site", "Site: %s1"), ("GameUI_Back", "BACK")]
+    lines = lines_of(tmp_path, "harbour_english.txt", captions(*menu))
+    assert {(line.kind, line.speaker) for line in lines} == {("narration", None)}
+
+
+def test_compiled_files_are_named_with_what_to_give_instead(tmp_path: Path) -> None:
+    assert "closecaption .txt" in refused(tmp_path, "closecaption_english.dat", b"VCCD\1\0\0\0")
+    assert "LSLib" in refused(tmp_path, "English.loca", b"LOCA\1\0\0\0")
+
+
+# articy XML
+
+
+ARTICY = """\ufeff<?xml version='1.0' encoding='utf-8' standalone='yes' ?>
+<Export xmlns="http://www.nevigo.com/schemas/articydraft/2.4/XmlContentExport_FullProject.xsd" Version="2.4">
+<Settings>{padding}</Settings><Content>
+<Entity Id="0x01"><DisplayName Count="1"><LocalizedString Lang="">Mara</LocalizedString></DisplayName></Entity>
+<DialogueFragment Id="0x11"><Text Count="1" HasMarkup="1"><LocalizedString Lang=""><![CDATA[<html><head><style>#s0
+{{text-align:left;}} </style></head><body><p id="s0"><span>It is gl&#243;wny &amp; old.</span></p></body></html>]]>
+</LocalizedString></Text><Speaker IdRef="0x01"/></DialogueFragment>
+</Content></Export>"""
+
+
+def test_an_export_that_begins_with_its_settings_is_known_by_its_schema(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path, "flow.xml", ARTICY.format(padding="<Size>1</Size>" * 6000))
+    assert [(line.speaker, line.text, line.lang) for line in lines] == [("Mara", "It is glówny & old.", None)]
+
+
+def test_an_export_that_breaks_off_gives_what_stands_before(tmp_path: Path) -> None:
+    whole = ARTICY.format(padding="")
+    reading = Reading([text_file(tmp_path, "flow.xml", whole[: whole.index("</Content>")])])
+    assert [line.speaker for line in reading] == ["Mara"]
+    assert "damaged" in str(reading.failed[0])
+
+
+# Files beside the dialogue that are none
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("story.css", ".a {\n  color: red;\n  margin: 0;\n}\n.b {\n  color: blue;\n  margin: 1px;\n}\n"),
+        ("style.txt", ".a {\ncolor: red;\nmargin: 0;\n}\n.b {\ncolor: blue;\nmargin: 1px;\n}\n"),
+        ("notes.md", "# Setup\n\nAdd this.\n\n```yaml\nen-us: one\nen-us: two\nphases: a\nphases: b\n```\n"),
+        ("ids.txt", "MQ102\nMin00\nMQ102\nTutorial\nMQ102\nMin00\n"),
+        ("a.dialogue.import", '[remap]\n\nimporter="dialogue"\npath="res://a.tres"\n'),
+        ("ClientScheme.res", '// colours\n"Scheme"\n{\n"Colors"\n{\n"White" "255 255 255 255"\n}\n}\n'),
+        ("preset.json", '{"name": "Actor", "content": "You are an actor.", "post_history": ""}'),
+        ("settings.json", '{"prompts": [{"name": "Main", "content": "Write a reply."}], "bias": [{"text": "x"}]}'),
+        ("commit.json", '{"log_url": "x", "commits": [{"author": "Ann", "message": "Fix the door"}]}'),
+    ],
+)
+def test_what_lies_beside_dialogue_is_not_taken_for_it(tmp_path: Path, name: str, text: str) -> None:
+    assert "known here" in (why := refused(tmp_path, name, text)) or "speaker and text" in why
+
+
+def test_a_name_with_a_content_is_speech_in_what_is_called_a_talk(tmp_path: Path) -> None:
+    talk = {"title": "quay", "messages": [{"name": "Mara", "content": "Evening."}]}
+    assert said(lines_of(tmp_path, "log.json", json.dumps(talk)), "message") == [("Mara", "Evening.")]
+    flat = [{"name": "Mara", "content": "Evening."}]
+    assert said(lines_of(tmp_path, "flat.json", json.dumps(flat))) == [("Mara", "Evening.")]
+
+
+def test_a_talk_inside_a_fence_of_plain_text_is_read(tmp_path: Path) -> None:
+    page = "# The quay\n\n```\nMara: Evening.\nTobin: Evening, all.\n```\n\n```json\n{}\n```\n"
+    assert said(lines_of(tmp_path, "quay.md", page)) == [("Mara", "Evening."), ("Tobin", "Evening, all.")]
