@@ -193,6 +193,7 @@ def _persona_parser(commands: Any) -> None:
     export.add_argument("file", metavar="FILE")
     export.add_argument("output", metavar="CARD", help="card.json, card.png or card.charx")
     export.add_argument("--picture", metavar="PNG", help="the portrait to put a .png card into")
+    export.add_argument("--gated", action="store_true", help="also lines behind gates: what may not have happened yet")
     export.add_argument("--v2", action="store_true", help="a .json card of version 2 (default: 3)")
     export.set_defaults(run=_export)
 
@@ -314,7 +315,7 @@ def _export(options: argparse.Namespace) -> int:
     from modkit.persona.cards import persona_card, read_card, write_card
 
     with Persona.open(options.file) as persona:
-        card = persona_card(persona)
+        card = persona_card(persona, gated=options.gated)
     if options.picture:
         try:
             with open(options.picture, "rb") as file:
@@ -324,6 +325,9 @@ def _export(options: argparse.Namespace) -> int:
     write_card(card, options.output, version=2 if options.v2 else 3)
     entries = len(card.book.entries) if card.book else 0
     _complain(f"{options.output}: {read_card(options.output).name}, {entries} lorebook entries", prefix="")
+    left_out = card.extensions["modkit"]["left_out"]
+    if left_out:
+        _complain(f"lines left out because they are behind gates: {left_out:,} (--gated takes them in)", prefix="")
     return 0
 
 

@@ -168,6 +168,13 @@ def test_export_writes_a_card_that_build_takes_in_again(tmp_path: Path, capsys: 
     assert main(["persona", "export", persona, picture]) == 0
     assert "Ina" in capsys.readouterr().err
     assert main(["persona", "build", str(dump), "--speaker", "Ina", "-o", persona, "--card", picture]) == 0
+    gates = tmp_path / "gates.toml"
+    gates.write_text('[[lines]]\nspeaker = "Ina"\nwhen = "flag.met"\n', encoding="utf-8")
+    assert main(["persona", "build", str(dump), "--speaker", "Ina", "-o", persona, "--knowledge", str(gates)]) == 0
+    assert main(["persona", "export", persona, picture]) == 0
+    assert "behind gates: 1 (--gated" in capsys.readouterr().err
+    assert main(["persona", "export", persona, picture, "--gated"]) == 0
+    assert "left out" not in capsys.readouterr().err
     assert main(["persona", "export", persona, str(tmp_path / "ina.webp")]) == 1
     assert ".json, .png or .charx" in capsys.readouterr().err
 

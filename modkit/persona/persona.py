@@ -148,14 +148,19 @@ class Persona:
 
     def lines(self, *, heard: bool = False) -> Iterator[Line]:
         """Her lines in the order of the dumps, gated ones included; with `heard`, also what others said to her."""
+        return (line for line, _ in self._lines_and_gates(heard))
+
+    def _lines_and_gates(self, heard: bool) -> Iterator[tuple[Line, bool]]:
+        """As `lines`; each with whether it is behind a gate."""
         try:
             rows: Any = self._connection().execute(
-                "SELECT text, speaker, kind, scene, idx, addressee, lang, file, place, dump_id FROM lines "
-                "WHERE own >= ? AND kind <> 'lore' ORDER BY id",
+                "SELECT text, speaker, kind, scene, idx, addressee, lang, file, place, dump_id, gate IS NOT NULL "
+                "FROM lines WHERE own >= ? AND kind <> 'lore' ORDER BY id",
                 (0 if heard else 1,),
             )
-            for text, speaker, kind, scene, index, addressee, lang, file, place, dump_id in rows:
-                yield Line(text, speaker, kind, scene, index, addressee, lang, Source(file, place), dump_id)
+            for text, speaker, kind, scene, index, addressee, lang, file, place, dump_id, gated in rows:
+                line = Line(text, speaker, kind, scene, index, addressee, lang, Source(file, place), dump_id)
+                yield line, bool(gated)
         except _DAMAGE as error:
             raise self._damaged(error) from error
 

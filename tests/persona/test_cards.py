@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modkit.errors import CardError
-from modkit.persona import Persona, build
+from modkit.persona import Knowledge, Persona, Rule, build
 from modkit.persona.cards import Card, Lorebook, fill_macros, persona_card, read_card, read_lorebook, write_card
 
 V1 = {
@@ -320,3 +320,28 @@ def test_a_built_persona_opens_as_a_card_elsewhere(tmp_path: Path) -> None:
     required: dict[str, type] = dict.fromkeys([*texts.split(), "personality", "scenario", "creator_notes"], str)
     required |= {"tags": list, "extensions": dict, "alternate_greetings": list, "group_only_greetings": list}
     assert {key: type(data[key]) for key in required} == required
+
+
+def test_an_exported_card_tells_nothing_that_has_not_happened(tmp_path: Path) -> None:
+    dump = tmp_path / "dump.jsonl"
+    said = [
+        ("start", "Tom", "Hello, do you know the old ferry?"),
+        ("start", "Ina", "Hello, I know the Meridian and her captain well."),
+        ("start", "Ina", "The Meridian is older than all of us together."),
+        ("end", "Tom", "Who set the Meridian on fire that night?"),
+        ("end", "Ina", "Hello, Tom. Corvin burnt the Meridian for her gold."),
+        ("end", "Ina", "And Corvin will do it again, if nobody stops him."),
+        ("after", "Tom", "So it was Corvin who lit it, and you saw him."),
+        ("after", "Ina", "I would rather mend my nets than speak about it."),
+    ]
+    rows = (json.dumps({"speaker": who, "text": text, "scene": scene}) for scene, who, text in said)
+    dump.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    rules = [Rule({"scene": "end"}, when="flag.fire"), Rule({"text": "so it was*"}, when="flag.fire")]
+    build([dump], "Ina", tmp_path / "ina.persona", knowledge=Knowledge(rules), card_file=tmp_path / "ina.card")
+    with Persona.open(tmp_path / "ina.persona") as persona:
+        assert "Corvin" not in persona.card, "the card is in every prompt"
+        kept, whole = (json.dumps(persona_card(persona, gated=gated).as_json(3)) for gated in (False, True))
+        left_out = persona_card(persona).extensions["modkit"]["left_out"]
+    assert "Meridian" in kept and "rather mend" not in kept, "an answer whose question is hidden is no example"
+    assert "Corvin" not in kept and "fire" not in kept and left_out == 2
+    assert "Corvin" in whole and "rather mend" in whole

@@ -19,14 +19,18 @@ _ENTRIES = 80
 _LINES_OF_ENTRY = 4
 
 
-def persona_card(persona: Persona, *, lorebook: bool = True) -> Card:
+def persona_card(persona: Persona, *, lorebook: bool = True, gated: bool = False) -> Card:
     """`persona` as a Card: her card's text, examples from her dump with the cues they answered, a lorebook by name.
 
     A lorebook entry holds up to four of her lines about somebody or something that her lines name at least twice; its
-    key is the name. Reads the whole persona; not for a frame. Raises PersonaError.
+    key is the name. Lines behind a gate are left out, because a card knows of no state and would tell what has not
+    happened; `gated` takes them in. How many were left out stands in `extensions["modkit"]["left_out"]`. Reads the
+    whole persona; not for a frame. Raises PersonaError.
     """
-    own = list(persona.lines())
-    exchanges = _exchanges(persona)
+    everything = list(persona._lines_and_gates(heard=False))
+    own = [line for line, behind in everything if gated or not behind]
+    exchanges = _exchanges(persona, gated)
+    about = {"lines": len(own), "left_out": len(everything) - len(own), "language": persona.meta.get("lang") or None}
     card = Card(
         persona.name,
         description=persona.card,
@@ -35,7 +39,7 @@ def persona_card(persona: Persona, *, lorebook: bool = True) -> Card:
         creator_notes=f"Made with modkit from {len(own)} lines of a dialogue dump.",
         character_version="1",
         tags=["modkit"],
-        extensions={"modkit": {"lines": len(own), "language": persona.meta.get("lang") or None}},
+        extensions={"modkit": about},
     )
     if lorebook:
         card.book = _book(persona.name, own)
@@ -60,15 +64,16 @@ def _greeting(own: list[Line]) -> str:
     return _plain(said[0]) if said else ""
 
 
-def _exchanges(persona: Persona) -> list[tuple[str, str]]:
+def _exchanges(persona: Persona, gated: bool) -> list[tuple[str, str]]:
     """What was said to her and what she answered, of middling length, spread over her dump."""
     pairs: list[tuple[str, str]] = []
     before: Line | None = None
-    for line in persona.lines(heard=True):
+    for line, behind in persona._lines_and_gates(heard=True):
         mine = line.speaker is not None and fold(line.speaker) == fold(persona.name)
-        if mine and before is not None and before.scene == line.scene and 20 <= len(line.text) <= 200:
+        hidden = behind and not gated
+        if mine and not hidden and before is not None and before.scene == line.scene and 20 <= len(line.text) <= 200:
             pairs.append((before.text, line.text))
-        before = None if mine else line
+        before = None if mine or hidden else line
     step = max(1, len(pairs) // _EXAMPLES)
     return pairs[::step]
 

@@ -45,11 +45,12 @@ class Said:
 def own_lines(connection: apsw.Connection) -> list[tuple[Said, str]]:
     """Her lines in a persona's database, each with the place it was read from.
 
-    Those behind a gate are left out: a card quotes its lines, and the card is always in the prompt.
+    What is behind a gate is left out, a question too: a card quotes her lines with what they answered, and the card is
+    always in the prompt.
     """
     rows: Any = connection.execute(
         "SELECT l.id, l.text, l.kind, l.addressee, c.text, l.file, l.place FROM lines AS l "
-        "LEFT JOIN lines AS c ON c.id = l.cue WHERE l.own = 1 AND l.gate IS NULL ORDER BY l.id"
+        "LEFT JOIN lines AS c ON c.id = l.cue AND c.gate IS NULL WHERE l.own = 1 AND l.gate IS NULL ORDER BY l.id"
     )
     return [(Said(*row[:5]), f"{row[5]} {row[6]}".strip()) for row in rows]
 
