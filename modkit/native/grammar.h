@@ -1,6 +1,6 @@
 /* A grammar that text is held to, byte by byte.
  *
- * GBNF, llama.cpp's notation, compiled to a network of byte ranges, choices and calls, and walked with a stack that
+ * GBNF (gbnf.c) is compiled to a network of byte ranges, choices and calls (network.c), and walked with a stack that
  * is shared between all ways of reading the text (a graph-structured stack, as generalised LL parsers have it): the
  * work for a byte is bounded whatever the grammar, ambiguous and left-recursive ones included, and a text is never
  * "too deep". llama.cpp's own grammar sampler keeps every stack apart, throws when it is asked for what it cannot do
@@ -11,14 +11,14 @@
 #ifndef MK_GRAMMAR_H
 #define MK_GRAMMAR_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "gbnf.h"
 
 typedef struct mk_grammar mk_grammar;
 
-/* NULL with a reason that names line, column and rule, when the text is no grammar or too large a one. */
-mk_grammar *mk_grammar_new(const char *gbnf, size_t size, const char *root, char *error, size_t error_size);
+/* NULL with a reason that names line, column and rule, when the text is no grammar or too large a one. `names` looks
+ * up the tokens that it names; NULL refuses them. */
+mk_grammar *mk_grammar_new(const char *gbnf, size_t size, const char *root, const mk_token_names *names, char *error,
+                           size_t error_size);
 void mk_grammar_free(mk_grammar *g);
 
 /* Back to the beginning of the text. */
@@ -42,20 +42,14 @@ size_t mk_grammar_try_some(mk_grammar *g, const char *bytes, size_t n, bool *com
 /* The text so far is a member, and no longer one begins with it. */
 bool mk_grammar_stuck(const mk_grammar *g);
 
-/* The pieces of a vocabulary in an order that shares beginnings. */
-typedef struct mk_words {
-    int32_t n;
-    int32_t *order;     /* tokens sorted by their bytes */
-    uint16_t *common;   /* how many first bytes order[i] shares with order[i - 1] */
-    uint32_t *at;       /* token t is bytes[at[t] .. at[t + 1]) */
-    char *bytes;
-} mk_words;
+/* The same questions for a whole token with these bytes (none: a control token), which the grammar may also name. */
+int mk_grammar_try_token(mk_grammar *g, int32_t token, const char *bytes, size_t n);
+int mk_grammar_feed_token(mk_grammar *g, int32_t token, const char *bytes, size_t n);
+/* Whether the grammar names this token here. */
+bool mk_grammar_takes_token(const mk_grammar *g, int32_t token, bool has_text);
 
-/* Fills `order` and `common` from the rest. */
-void mk_words_sort(mk_words *words);
-
-/* Every token whose piece may come next, into `allowed` (room for all); tokens without bytes never may. Returns how
- * many, or MK_GRAMMAR_LIMIT. */
-int32_t mk_grammar_mask(mk_grammar *g, const mk_words *words, int32_t *allowed);
+/* For words.c, which tries many texts that begin alike: from level l, which this or 0 made, by one byte to level l + 1.
+ * What it cost is taken from *work. */
+int mk_grammar_step(mk_grammar *g, int32_t l, uint8_t byte, int64_t *work);
 
 #endif

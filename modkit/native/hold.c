@@ -13,10 +13,10 @@
 static const mk_stop *trigger_in(const mk_hold *h, const char *bytes, size_t n, size_t from, size_t *at);
 
 /* NULL with a reason when the grammar is wrong. `longest` is the vocabulary's longest piece. */
-mk_hold *mk_hold_new(const char *gbnf, size_t size, const char *root, const mk_stop *triggers, int32_t n_triggers,
-                     size_t longest, char *reason, size_t reason_size) {
+mk_hold *mk_hold_new(const char *gbnf, size_t size, const char *root, const mk_token_names *names,
+                     const mk_stop *triggers, int32_t n_triggers, size_t longest, char *reason, size_t reason_size) {
     mk_hold *h = calloc(1, sizeof *h);
-    mk_grammar *g = h == NULL ? NULL : mk_grammar_new(gbnf, size, root, reason, reason_size);
+    mk_grammar *g = h == NULL ? NULL : mk_grammar_new(gbnf, size, root, names, reason, reason_size);
     if (h == NULL || g == NULL) {
         if (h == NULL) {
             snprintf(reason, reason_size, "there is no memory for the grammar");
@@ -77,22 +77,22 @@ static size_t joined(mk_hold *h, const char *piece, size_t n) {
     return h->n_tail + n;
 }
 
-int mk_hold_allows(mk_hold *h, const char *piece, size_t n) {
+int mk_hold_allows(mk_hold *h, int32_t token, const char *piece, size_t n) {
     const char *rest = piece;
     size_t at, eaten;
     bool complete;
-    if (h->n_triggers == 0) {
-        return n == 0 ? MK_GRAMMAR_NO : mk_grammar_try(h->grammar, piece, n);
-    }
-    if (!h->held) {
+    if (h->held) {
+        int whole = mk_grammar_try_token(h->grammar, token, piece, n);
+        if (whole == MK_GRAMMAR_YES || n == 0 || h->n_triggers == 0) {
+            return whole;
+        }
+    } else {
         size_t size = joined(h, piece, n);
         if (trigger_in(h, h->scratch, size, 0, &at) == NULL) {
             return MK_GRAMMAR_YES;
         }
         rest = h->scratch + at;
         n = size - at;
-    } else if (n == 0) {
-        return MK_GRAMMAR_NO;
     }
     eaten = mk_grammar_try_some(h->grammar, rest, n, &complete);
     if (eaten == n) {
@@ -110,13 +110,18 @@ static void set_free(mk_hold *h, const char *rest, size_t n) {
     h->n_tail = keep;
 }
 
-bool mk_hold_take(mk_hold *h, const char *piece, size_t n) {
+bool mk_hold_take(mk_hold *h, int32_t token, const char *piece, size_t n) {
     const char *rest = piece;
     size_t at, eaten;
-    if (h->n_triggers == 0) {
-        return mk_grammar_feed(h->grammar, piece, n) == MK_GRAMMAR_YES;
-    }
-    if (!h->held) {
+    if (h->held) {
+        bool whole = mk_grammar_feed_token(h->grammar, token, piece, n) == MK_GRAMMAR_YES;
+        if (whole && h->n_triggers > 0 && mk_grammar_stuck(h->grammar)) {
+            set_free(h, rest, 0);
+        }
+        if (whole || h->n_triggers == 0) {
+            return whole;
+        }
+    } else {
         size_t size = joined(h, piece, n);
         if (trigger_in(h, h->scratch, size, 0, &at) == NULL) {
             size_t keep = size < h->tail_room ? size : h->tail_room - 1;

@@ -15,13 +15,13 @@ typedef struct mk_hold {
     char *scratch;
 } mk_hold;
 
-mk_hold *mk_hold_new(const char *gbnf, size_t size, const char *root, const mk_stop *triggers, int32_t n_triggers,
-                     size_t longest, char *reason, size_t reason_size);
+mk_hold *mk_hold_new(const char *gbnf, size_t size, const char *root, const mk_token_names *names,
+                     const mk_stop *triggers, int32_t n_triggers, size_t longest, char *reason, size_t reason_size);
 void mk_hold_free(mk_hold *h);
-/* Whether this piece may come next: MK_GRAMMAR_YES, NO or LIMIT. */
-int mk_hold_allows(mk_hold *h, const char *piece, size_t n);
+/* Whether this token may come next: MK_GRAMMAR_YES, NO or LIMIT. */
+int mk_hold_allows(mk_hold *h, int32_t token, const char *piece, size_t n);
 /* It was said; false when it was not allowed. */
-bool mk_hold_take(mk_hold *h, const char *piece, size_t n);
+bool mk_hold_take(mk_hold *h, int32_t token, const char *piece, size_t n);
 bool mk_hold_may_end(const mk_hold *h);
 bool mk_hold_must_end(const mk_hold *h); /* nothing can be said any more */
 

@@ -5,6 +5,7 @@
  * microseconds whatever the size of the vocabulary. When it does not, the likeliest tokens are asked about, and only
  * when none of them will do the whole vocabulary, in an order that shares beginnings. */
 #include "engine.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -103,6 +104,14 @@ static struct mk_sampling *sampling(mk_engine *e) {
 
 /* ---- a request's part ---- */
 
+/* The token that a grammar names, as the vocabulary splits its text. */
+static int32_t find_token(void *context, const char *text, size_t n) {
+    const mk_engine *e = context;
+    int32_t tokens[2];
+    int32_t count = n > INT32_MAX ? 0 : e->table.llama_tokenize(e->vocab, text, (int32_t) n, tokens, 2, false, true);
+    return count == 1 ? tokens[0] : -1;
+}
+
 /* Makes what the slot's job asks for; 0, or the code of an error with its reason. */
 uint32_t mk_sample_begin(mk_engine *e, mk_slot *slot, char *reason, size_t size) {
     const mk_job *job = slot->job;
@@ -118,7 +127,8 @@ uint32_t mk_sample_begin(mk_engine *e, mk_slot *slot, char *reason, size_t size)
         return MK_CODE_MEMORY;
     }
     if (job->grammar.data != NULL) {
-        slot->hold = mk_hold_new(job->grammar.data, (size_t) job->grammar.length, job->root, job->triggers,
+        const mk_token_names names = {find_token, e, e->info.n_vocab};
+        slot->hold = mk_hold_new(job->grammar.data, (size_t) job->grammar.length, job->root, &names, job->triggers,
                                  job->ask.n_triggers, e->sampling->longest, reason, size);
         if (slot->hold == NULL) {
             return MK_CODE_GRAMMAR;
@@ -144,7 +154,7 @@ static int allows(struct mk_sampling *s, mk_hold *h, int32_t token) {
     if (s->is_eog[token]) {
         return mk_hold_may_end(h) ? MK_GRAMMAR_YES : MK_GRAMMAR_NO;
     }
-    return mk_hold_allows(h, w->bytes + w->at[token], w->at[token + 1] - w->at[token]);
+    return mk_hold_allows(h, token, w->bytes + w->at[token], w->at[token + 1] - w->at[token]);
 }
 
 /* The chain's choice among n candidates, or -1 when it makes none. */
@@ -200,7 +210,12 @@ static int32_t allowed_tokens(mk_engine *e, mk_hold *h, const float *logits) {
         }
     }
     if (kept == 0 && h->held) {
-        kept = mk_grammar_mask(h->grammar, &s->words, s->allowed);
+        n = mk_words_allowed(&s->words, h->grammar, s->allowed);
+        kept = n < 0 ? n : 0;
+        for (int32_t i = 0; i < n; i++) { /* an end of the reply is asked about below */
+            s->allowed[kept] = s->allowed[i];
+            kept += !s->is_eog[s->allowed[i]];
+        }
     }
     for (int32_t i = 0; kept >= 0 && mk_hold_may_end(h) && i < s->n_eogs; i++) {
         s->allowed[kept++] = s->eogs[i];
@@ -236,7 +251,7 @@ static int32_t sample_held(mk_engine *e, mk_slot *slot, const float *logits, con
     }
     e->table.llama_sampler_accept(slot->sampler, token);
     if (!s->is_eog[token]) {
-        mk_hold_take(slot->hold, s->words.bytes + s->words.at[token], s->words.at[token + 1] - s->words.at[token]);
+        mk_hold_take(slot->hold, token, s->words.bytes + s->words.at[token], s->words.at[token + 1] - s->words.at[token]);
     }
     return token;
 }

@@ -54,6 +54,25 @@ def test_a_choice_is_made_without_a_word_too_many(tiny: Path, make_engine: Make)
         assert stream.finish == "stop"
 
 
+def test_a_grammar_names_tokens_by_number_and_by_text(models: Path, make_engine: Make) -> None:
+    for model in ("tiny", "spm"):
+        engine = make_engine(models / f"{model}.gguf")
+        start = engine.generate("the lamp", max_tokens=1)
+        start.result(60)
+        (turn,) = engine.vocab.tokenise("<|im_start|>", special=True)
+        lamp = engine.vocab.tokenise("lamp")[-1]
+        gbnf = f"root ::= <|im_start|> !<[{lamp}]>{{3}} <[{lamp}]> \" \"{{2}}{{2}}"
+        stream = engine.generate("the lamp", grammar=gbnf, temperature=1.5, seed=1)
+        text = stream.result(60)
+        assert (stream.finish, stream.error) == ("stop", None)
+        assert stream.tokens[0] == turn and "im_start" not in text  # a control token, which has no text
+        assert lamp not in stream.tokens[1:4] and stream.tokens[4] == lamp and text.endswith("    ")
+        unknown = engine.generate("x", grammar="root ::= <nobody-knows-this>")
+        finish_all(engine, [unknown])
+        assert isinstance(unknown.error, GrammarError) and unknown.error.column == 10
+        engine.close()
+
+
 def test_speech_is_free_but_for_its_islands(tiny: Path, make_engine: Make) -> None:
     engine = make_engine(tiny)
     free = engine.generate("the lamp", temperature=1, seed=4, max_tokens=60).result(60)
