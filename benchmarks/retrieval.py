@@ -1,12 +1,13 @@
 """What a question finds, and what finding costs.
 
-    python -m benchmarks.retrieval --dumps FOLDER [--embedder auto|GGUF] [--write benchmarks/RESULTS.md]
+    python -m benchmarks.retrieval --dumps FOLDER [--embedder auto|GGUF] [--set dev] [--write benchmarks/RESULTS.md]
     python -m benchmarks.retrieval --cost [--lines 10000 100000]
 
-The first: recall@5 of the questions in retrieval_pairs.tsv, by words (BM25), by meaning (dense) and fused; once with
-every line of every dump in one mind ("one mind"), once each speaker alone ("own"). FOLDER holds the dumps that the
-pairs name, a folder each. The second: a query beside its two bare scans, FTS5 and sqlite-vec (vec0, int8, k = 20), in
-the same run, and what it does to a frame. Nothing else should run on the machine meanwhile.
+The first: recall@5 of the questions in retrieval_pairs.tsv, by words (BM25), by the vectors of the lines (dense), by
+those and the vectors of their parts (dense with parts), and by all of it fused; once with every line of every dump in
+one mind ("one mind"), once each speaker alone ("own"). FOLDER holds the dumps that the pairs name, a folder each. The
+second: a query beside its two bare scans, FTS5 and sqlite-vec (vec0, int8, k = 20), in the same run, and what it does
+to a frame. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import math
 import random
+import shutil
 import tempfile
 import threading
 import time
@@ -33,7 +35,7 @@ from modkit.persona.memory import match_query, tokens
 __all__ = ["main"]
 
 PAIRS = Path(__file__).with_name("retrieval_pairs.tsv")
-METHODS = ("bm25", "dense", "fused")
+METHODS = {"bm25": "BM25", "dense": "dense", "parts": "dense with parts", "fused": "fused"}
 DIMENSIONS = 384
 
 
@@ -73,37 +75,51 @@ class Remembering:
         return memoryview(rows).cast("f", shape=[len(texts), len(rows) // 4 // len(texts)])
 
 
-def recall(dumps: Path, embedder: Embedder, folder: Path) -> list[tuple[str, str, dict[str, float], int]]:
-    """(mind, style, recall@5 by method, questions) of the test set."""
-    asked = [pair for pair in pairs() if pair.set == "test"]
+def recall(
+    dumps: Path, embedder: Embedder, folder: Path, which: str = "test"
+) -> list[tuple[str, str, dict[str, float], int]]:
+    """(mind, style, recall@5 by method, questions) of one set."""
+    asked = [pair for pair in pairs() if pair.set == which]
     own = {}
     for dump, speaker in dict.fromkeys((pair.dump, pair.speaker) for pair in asked):
         path = folder / f"{len(own)}.persona"
         build([dumps / dump], speaker, path, embedder=embedder)
-        own[speaker] = Persona.open(path)
-    one = one_mind(dumps, sorted({pair.dump for pair in asked}), embedder, folder)
+        own[speaker] = (Persona.open(path), without_parts(path))
+    everybody = one_mind(dumps, sorted({pair.dump for pair in asked}), embedder, folder)
+    one = (Persona.open(everybody), without_parts(everybody))
     rows = []
     for mind in ("one mind", "own"):
         hits: dict[str, dict[str, list[bool]]] = {}
         for pair in asked:
-            persona = one if mind == "one mind" else own[pair.speaker]
+            persona, plain = one if mind == "one mind" else own[pair.speaker]
             for method in METHODS:
                 options: dict[str, Any] = {} if method == "bm25" else {"embedder": embedder}
-                if method == "dense":
+                if method in ("dense", "parts"):
                     options["words_weight"] = 0.0
-                found = persona.ask(pair.question, 5, **options)
+                found = (plain if method == "dense" else persona).ask(pair.question, 5, **options)
                 hit = any(memory.text.startswith(pair.opening) for memory in found)
                 for style in (pair.style, "all") if pair.style == "plain" else (pair.style, "mixed + named", "all"):
                     hits.setdefault(style, {}).setdefault(method, []).append(hit)
         for style in ("plain", "mixed", "named", "mixed + named", "all"):
             shares = {method: sum(hits[style][method]) / len(hits[style][method]) for method in METHODS}
             rows.append((mind, style, shares, len(hits[style]["bm25"])))
-    for persona in (one, *own.values()):
-        persona.close()
+    for opened in (one, *own.values()):
+        for persona in opened:
+            persona.close()
     return rows
 
 
-def one_mind(dumps: Path, names: Iterable[str], embedder: Embedder, folder: Path) -> Persona:
+def without_parts(path: Path) -> Persona:
+    """The same persona with one vector a line."""
+    copy = path.with_suffix(".plain.persona")
+    shutil.copyfile(path, copy)
+    connection = apsw.Connection(str(copy))
+    connection.execute("DELETE FROM parts")
+    connection.close()
+    return Persona.open(copy)
+
+
+def one_mind(dumps: Path, names: Iterable[str], embedder: Embedder, folder: Path) -> Path:
     """Everything that anybody says in these dumps, as one character's lines."""
     with (folder / "all.jsonl").open("w", encoding="utf-8") as file:
         for line in Reading([dumps / name for name in names]):
@@ -111,7 +127,7 @@ def one_mind(dumps: Path, names: Iterable[str], embedder: Embedder, folder: Path
             row = {"speaker": speaker, "text": line.text, "kind": line.kind, "scene": line.scene}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     build([folder / "all.jsonl"], "Everyone", folder / "all.persona", embedder=embedder)
-    return Persona.open(folder / "all.persona")
+    return folder / "all.persona"
 
 
 class Scattered:
@@ -139,10 +155,13 @@ def cost(lines: int, folder: Path, queries: int = 200) -> dict[str, float]:
     def sentence(low: int, high: int) -> str:
         return " ".join(rng.choices(vocabulary, weights, k=rng.randint(low, high)))
 
+    def line() -> str:  # of one, two or three sentences
+        return " ".join(sentence(4, 10) + "." for _ in range(rng.choice((1, 1, 2, 2, 3))))
+
     dump = folder / f"{lines}.jsonl"
     with dump.open("w", encoding="utf-8") as file:
         for n in range(lines):
-            file.write(json.dumps({"speaker": "Mara", "text": sentence(4, 16), "scene": f"s{n // 20}"}) + "\n")
+            file.write(json.dumps({"speaker": "Mara", "text": line(), "scene": f"s{n // 20}"}) + "\n")
     embedder = Remembering(Scattered())
     report = build([dump], "Mara", folder / f"{lines}.persona", embedder=embedder)
     persona = Persona.open(folder / f"{lines}.persona")
@@ -210,7 +229,8 @@ def quantile(values: Sequence[float], percent: int) -> float:
 
 
 def table_of_recall(rows: Sequence[tuple[str, str, dict[str, float], int]]) -> str:
-    lines = ["| mind | questions | n | BM25 | dense | fused | over the better one |", "|---|---|---|---|---|---|---|"]
+    head = ["mind", "questions", "n", *METHODS.values(), "over the better of BM25 and dense"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for mind, style, share, count in rows:
         gain = share["fused"] - max(share["bm25"], share["dense"])
         cells = " | ".join(f"{share[method]:.1%}" for method in METHODS)
@@ -229,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dumps", type=Path)
     parser.add_argument("--embedder", default="auto")
+    parser.add_argument("--set", choices=("test", "dev"), default="test", help="dev: those that choices were made on")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--lines", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--write", type=Path, help="append the tables to this file")
@@ -240,7 +261,7 @@ def main() -> None:
             if embedder is None:
                 parser.error("no embedder: run `modkit embedder install`, or name one")
             with embedder.load():
-                parts.append(table_of_recall(recall(options.dumps, Remembering(embedder), Path(name))))
+                parts.append(table_of_recall(recall(options.dumps, Remembering(embedder), Path(name), options.set)))
         if options.cost:
             parts.append(table_of_cost([cost(lines, Path(name)) for lines in options.lines]))
     if not parts:

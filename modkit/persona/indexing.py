@@ -25,6 +25,10 @@ __all__ = ["Index", "embed_lines"]
 _BATCH = 512  # texts given to the embedder at once
 _RECENT = 64  # lines back in which a cue is looked for
 _ASKED_UP_TO = 400  # characters of a question that are embedded with its answer
+_EMBEDDED = (
+    "CASE WHEN instr(l.terms, char(9)) AND c.text IS NOT NULL "
+    f"THEN substr(c.text, 1, {_ASKED_UP_TO}) || ' ' || l.text ELSE l.text END"
+)
 
 
 class Index:
@@ -102,31 +106,40 @@ def embed_lines(
 ) -> tuple[int, int]:
     """Give every indexed line a vector; returns how many were made and how many taken from the `old` persona.
 
-    A short answer means little alone, so it is embedded with the question it answered.
+    A short answer means little alone, so it is embedded with the question it answered. Sentences of a line, and an
+    answer alone, are its parts; they have vectors beside it.
     """
     reason = vectors.load_functions(connection)
     if reason is not None:
         raise PersonaError(f"{reason}: install the sqlite-vec package, or build without an embedder")
-    rows: Any = connection.execute(
-        "SELECT l.id, CASE WHEN instr(l.terms, char(9)) AND c.text IS NOT NULL "
-        "THEN substr(c.text, 1, ?) || ' ' || l.text ELSE l.text END "
-        "FROM lines AS l LEFT JOIN lines AS c ON c.id = l.cue WHERE l.id IN (SELECT rowid FROM words) ORDER BY l.id",
-        (_ASKED_UP_TO,),
-    ).fetchall()
-    connection.execute("CREATE TEMP TABLE embedded (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
-    connection.executemany("INSERT INTO embedded VALUES (?, ?)", rows)
+    connection.execute("CREATE TEMP TABLE embedded (id INTEGER PRIMARY KEY, text TEXT NOT NULL, said TEXT NOT NULL)")
+    connection.execute(
+        f"INSERT INTO embedded SELECT l.id, {_EMBEDDED}, l.text "
+        "FROM lines AS l LEFT JOIN lines AS c ON c.id = l.cue WHERE l.id IN (SELECT rowid FROM words)",
+    )
     probe = embedder.embed(["lamp"])  # the name and the dimensions are known from here on
     reused = _reuse(connection, embedder, old)
-    left: Any = connection.execute(
-        "SELECT id, text FROM embedded WHERE id NOT IN (SELECT id FROM vectors) ORDER BY length(text)"
-    ).fetchall()  # by length: a batch of like lengths wastes nothing on padding
+    left = connection.execute("SELECT id, text FROM embedded WHERE id NOT IN (SELECT id FROM vectors)").fetchall()
+    whole: Any = connection.execute("SELECT id, text, said FROM embedded WHERE id NOT IN (SELECT line FROM parts)")
+    # Each text is embedded once, by length: a batch of like lengths wastes nothing on padding.
+    lines: dict[str, list[int]] = {}
+    for number, text in left:
+        lines.setdefault(str(text), []).append(int(number))  # type: ignore[arg-type]
+    parts: dict[str, list[tuple[int, int]]] = {}
+    for number, text, said in whole:
+        for place, part in enumerate(vectors.parts_of(said, alone=text == said)):
+            parts.setdefault(part, []).append((number, place))
+    texts = sorted(lines.keys() | parts.keys(), key=lambda text: (len(text), text))
     dimensions = len(probe.cast("B")) // 4
-    for at in range(0, len(left), _BATCH):
-        batch = left[at : at + _BATCH]
-        made = embedder.embed([str(text) for _, text in batch])
-        vectors.store_vectors(connection, [int(number) for number, _ in batch], vectors.row_bytes(made, dimensions))
+    for at in range(0, len(texts), _BATCH):
+        batch = texts[at : at + _BATCH]
+        rows = vectors.row_bytes(embedder.embed(batch), dimensions)
+        for text, row in zip(batch, rows, strict=True):
+            ids = lines.get(text, ())
+            vectors.store_vectors(connection, ids, [row] * len(ids))
+            vectors.store_parts(connection, parts.get(text, ()), row)
         if progress is not None:
-            progress(min(1.0, (at + len(batch)) / len(left)))
+            progress(min(1.0, (at + len(batch)) / len(texts)))
     return len(left), reused
 
 
@@ -144,20 +157,24 @@ def _reuse(connection: apsw.Connection, embedder: Embedder, old: Path) -> int:
         name = before.execute("SELECT value FROM meta WHERE key = 'embedder'").fetchone()
         if name is None or name[0] != embedder.name:
             return 0
-        wanted: dict[str, list[int]] = {}
-        for number, text in connection.execute("SELECT id, text FROM embedded"):
-            wanted.setdefault(str(text), []).append(int(number))
+        wanted: dict[tuple[str, str], list[int]] = {}
+        for number, text, said in connection.execute("SELECT id, text, said FROM embedded"):
+            wanted.setdefault((str(text), str(said)), []).append(int(number))
+        has_parts = before.execute("SELECT 1 FROM sqlite_schema WHERE name = 'parts'").fetchone()
         rows: Any = before.execute(
-            "SELECT CASE WHEN instr(l.terms, char(9)) AND c.text IS NOT NULL "
-            "THEN substr(c.text, 1, ?) || ' ' || l.text ELSE l.text END, b.b, v.v "
+            f"SELECT {_EMBEDDED}, l.text, b.b, v.v, l.id "
             "FROM vectors AS v JOIN bits AS b ON b.id = v.id JOIN lines AS l ON l.id = v.id "
             "LEFT JOIN lines AS c ON c.id = l.cue",
-            (_ASKED_UP_TO,),
         )
-        for text, bits, numbers in rows:
-            for number in wanted.pop(text, ()):
+        for text, said, bits, numbers, line in rows:
+            ids = wanted.pop((text, said), ())
+            parts: Any = ()
+            if ids and has_parts:
+                parts = before.execute("SELECT part, v FROM parts WHERE line = ?", (line,)).fetchall()
+            for number in ids:
                 connection.execute("INSERT INTO bits (id, b) VALUES (?, ?)", (number, bits))
                 connection.execute("INSERT INTO vectors (id, v) VALUES (?, ?)", (number, numbers))
+                connection.executemany("INSERT INTO parts VALUES (?, ?, ?)", [(number, n, v) for n, v in parts])
                 taken += 1
     except apsw.Error:  # a damaged old file: what it gave so far is good, the rest is made anew
         pass

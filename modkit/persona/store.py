@@ -2,9 +2,9 @@
 
 Tables: `meta` (key, value), `files` (what was read), `lines` (what the speaker said and heard, with the place
 it was read from, and lore), `gates` (conditions under which lines come to mind), `words` (FTS5 over the text,
-the cue it answered, the talk around it and the scene), `vocabulary` (in how many lines a word is), `bits` and
-`vectors` (see `vectors.py`; empty without an embedder). The file is written beside its final name and renamed
-into place, so it is whole or it is not there.
+the cue it answered, the talk around it and the scene), `vocabulary` (in how many lines a word is), `bits`,
+`vectors` and `parts` (see `vectors.py`; empty without an embedder). The file is written beside its final name and
+renamed into place, so it is whole or it is not there.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ CREATE TABLE gates (id INTEGER PRIMARY KEY, expression TEXT NOT NULL UNIQUE);
 CREATE TABLE vocabulary (word TEXT PRIMARY KEY, lines INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE bits (id INTEGER PRIMARY KEY, b BLOB NOT NULL);
 CREATE TABLE vectors (id INTEGER PRIMARY KEY, v BLOB NOT NULL);
+CREATE TABLE parts (
+    line INTEGER NOT NULL, part INTEGER NOT NULL, v BLOB NOT NULL, PRIMARY KEY (line, part)
+) WITHOUT ROWID;
 -- Contentless: the words are indexed as `memory.index_words` spells them, the text is in `lines`.
 CREATE VIRTUAL TABLE words USING fts5 (
     text, cue, near, scene, content = '', contentless_delete = 1,

@@ -2,12 +2,15 @@
 
 A vector is kept twice: its signs as bits, by which a scan finds a shortlist, and its numbers as int8, by which
 the shortlist is put in order. Both through sqlite-vec's functions over plain tables, which measured faster than
-its virtual table and take any filter. Nothing here needs one certain embedder: `Embedder` is a protocol.
+its virtual table and take any filter. One vector of many sentences is near to none of them, so the sentences of a
+line have vectors of their own, which only the shortlist is measured by: the scan is as long as without them.
+Nothing here needs one certain embedder: `Embedder` is a protocol.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -22,13 +25,26 @@ from modkit.errors import EngineClosed, ModelError
 if TYPE_CHECKING:
     from modkit.engine import Engine
 
-__all__ = ["Embedder", "EngineEmbedder", "load_functions", "near", "open_embedder", "row_bytes", "store_vectors"]
+__all__ = [
+    "Embedder",
+    "EngineEmbedder",
+    "load_functions",
+    "near",
+    "open_embedder",
+    "parts_of",
+    "row_bytes",
+    "store_parts",
+    "store_vectors",
+]
 
 _log = logging.getLogger("modkit.persona")
 
 _SHORTLIST = 4  # times as many by their bits as are wanted by their numbers
 _LEAST = 160  # of a shortlist
 _FLOAT = 4  # bytes
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])")
+_LEAST_PART = 12  # bytes; "Oh, you!" says nothing by itself
+_MOST_PARTS = 16  # of one line; a longer one is measured by several sentences at a time
 
 
 @runtime_checkable
@@ -156,18 +172,42 @@ def store_vectors(connection: apsw.Connection, ids: Sequence[int], rows: Sequenc
     connection.executemany("INSERT INTO vectors (id, v) VALUES (?, vec_quantize_int8(vec_f32(?), 'unit'))", pairs)
 
 
+def parts_of(text: str, alone: bool = True) -> list[str]:
+    """The sentences of a line, when there are several; the whole line too unless its vector is of it `alone`."""
+    sentences = [part for part in _SENTENCE_END.split(text) if len(part.encode("utf-8", "replace")) >= _LEAST_PART]
+    at_once = -(-len(sentences) // _MOST_PARTS)
+    if at_once > 1:
+        sentences = [" ".join(sentences[at : at + at_once]) for at in range(0, len(sentences), at_once)]
+    parts = [] if alone else [text]
+    return [*parts, *(sentence for sentence in sentences if sentence != text)]
+
+
+def store_parts(connection: apsw.Connection, places: Sequence[tuple[int, int]], row: bytes) -> None:
+    """Keep the float32 `row` of a text that is a part of lines, at `places`: a line's number and the part's."""
+    connection.executemany(
+        "INSERT INTO parts (line, part, v) VALUES (?, ?, vec_quantize_int8(vec_f32(?), 'unit'))",
+        [(line, part, row) for line, part in places],
+    )
+
+
 def near(
     connection: apsw.Connection, vector: bytes, k: int, where: str = "", values: Sequence[Any] = ()
 ) -> list[tuple[int, float]]:
-    """(id, likeness up to 1.0) of the `k` rows nearest to a float32 `vector`, best first.
+    """(id, likeness up to 1.0) of the `k` lines nearest to a float32 `vector`, best first.
 
-    `where` is a condition over `id` with `values`; only rows that meet it are looked at.
+    A line is as near as it is itself or as its nearest part is. `where` is a condition over `id` with `values`; only
+    rows that meet it are looked at.
     """
     shortlist = max(_LEAST, _SHORTLIST * k)
+    likeness = "1.0 - vec_distance_cosine(vec_int8(v.v), vec_int8((SELECT v FROM q)))"
+    # A persona of an early version has no parts.
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'parts'").fetchone():
+        part = likeness.replace("v.v", "p.v")
+        likeness = f"max({likeness}, coalesce((SELECT max({part}) FROM parts AS p WHERE p.line = s.id), -1.0))"
     found = connection.execute(
         "WITH q AS MATERIALIZED (SELECT vec_quantize_binary(vec_f32(?)) AS b, "
         "vec_quantize_int8(vec_f32(?), 'unit') AS v) "
-        "SELECT v.id, 1.0 - vec_distance_cosine(vec_int8(v.v), vec_int8((SELECT v FROM q))) AS likeness FROM "
+        f"SELECT v.id, {likeness} AS likeness FROM "
         f"(SELECT id FROM bits {'WHERE ' + where if where else ''} "
         "ORDER BY vec_distance_hamming(vec_bit(b), vec_bit((SELECT b FROM q))) LIMIT ?) AS s "
         "JOIN vectors AS v ON v.id = s.id ORDER BY likeness DESC LIMIT ?",

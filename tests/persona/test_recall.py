@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from modkit.errors import OptionError, PersonaError
-from modkit.persona import NPC, Embedder, EngineEmbedder, Knowledge, Lore, Persona, Rule, build
+from modkit.persona import NPC, Embedder, EngineEmbedder, Knowledge, Lore, Persona, Rule, build, store, vectors
 from modkit.testing import FakeEngine
 from tests.make_bert import make_bert
 from tests.persona.support import text_file
@@ -54,6 +54,12 @@ class Thesaurus:
 def made(folder: Path, talk: str = TALK, **options: Any) -> Persona:
     build([text_file(folder, "talk.txt", talk)], "Mara", folder / "m.persona", **options)
     return Persona.open(folder / "m.persona")
+
+
+def connected(folder: Path) -> apsw.Connection:
+    connection = store.open_readonly(folder / "m.persona")
+    assert vectors.load_functions(connection) is None
+    return connection
 
 
 def texts(persona: Persona, question: str, k: int = 5, **options: Any) -> list[str]:
@@ -100,6 +106,57 @@ def test_a_rebuild_embeds_only_what_is_new(tmp_path: Path) -> None:
     assert [text for text in embedder.asked if "tower" in text] == ["The tower leans."]
     assert (report.embedded, report.reused) == (1, 4)
     assert texts(Persona.open(tmp_path / "m.persona"), "vessel", embedder=embedder)[0] == "The boat sails at dawn."
+
+
+def test_a_line_of_many_sentences_is_as_near_as_the_nearest_of_them(tmp_path: Path) -> None:
+    embedder = Thesaurus()
+    talk = """Mara: The boat sails at dawn. Then Ferris counts his money twice. Nobody in town may ever ask him why.
+Mara: My boat, my dear old boat.
+"""
+    persona = made(tmp_path, talk, embedder=embedder)
+    assert "The boat sails at dawn." in embedder.asked
+    whole, part = (embedder.embed([text]).tolist() for text in (talk.splitlines()[0][6:], "The boat sails at dawn."))
+    asked = embedder.embed(["The vessel departs at dawn"]).tolist()
+    found = vectors.near(connected(tmp_path), bytes(embedder.embed(["The vessel departs at dawn"]).cast("B")), 2)
+    assert found[0][1] == pytest.approx(sum(a * b for a, b in zip(asked[0], part[0])), abs=0.02)
+    assert found[0][1] > sum(a * b for a, b in zip(asked[0], whole[0])) + 0.1
+    assert texts(persona, "When departs the vessel?", 1, embedder=embedder, words_weight=0.0)[0].startswith("The boat")
+
+
+def test_an_answer_counts_with_its_question_and_alone(tmp_path: Path) -> None:
+    embedder = Thesaurus()
+    made(tmp_path, embedder=embedder).close()
+    assert "Who keeps the lighthouse? Old Ferris does, since the flood." in embedder.asked
+    assert "Old Ferris does, since the flood." in embedder.asked
+
+
+def test_a_persona_of_before_there_were_parts_is_searched_as_it_is_and_made_whole_by_a_build(tmp_path: Path) -> None:
+    embedder = Thesaurus()
+    made(tmp_path, embedder=embedder).close()
+    connection = apsw.Connection(str(tmp_path / "m.persona"))
+    kept: Any = connection.execute("SELECT line, part, v FROM parts ORDER BY 1, 2").fetchall()
+    connection.execute("DROP TABLE parts")
+    connection.close()
+    with Persona.open(tmp_path / "m.persona") as persona:
+        assert texts(persona, "When departs my vessel?", 1, embedder=embedder) == ["The boat sails at dawn."]
+    embedder.asked.clear()
+    build([tmp_path / "talk.txt"], "Mara", tmp_path / "m.persona", embedder=embedder)
+    assert connected(tmp_path).execute("SELECT line, part, v FROM parts ORDER BY 1, 2").fetchall() == kept
+    embedder.asked.clear()
+    build([tmp_path / "talk.txt"], "Mara", tmp_path / "m.persona", embedder=embedder)
+    assert embedder.asked == ["lamp"]  # all was taken from the file before
+    assert connected(tmp_path).execute("SELECT line, part, v FROM parts ORDER BY 1, 2").fetchall() == kept
+
+
+def test_the_parts_of_a_line_are_its_sentences(tmp_path: Path) -> None:
+    assert vectors.parts_of("The boat sails at dawn.") == []
+    assert vectors.parts_of("No. The boat sails at dawn.") == ["The boat sails at dawn."]  # "No." says nothing alone
+    assert vectors.parts_of("No.", alone=False) == ["No."]
+    assert vectors.parts_of("船は夜明けに出る。灯台の火が消えた！") == ["船は夜明けに出る。", "灯台の火が消えた！"]
+    long = vectors.parts_of(" ".join(f"Sentence number {n}." for n in range(1000)))
+    assert len(long) == 16
+    assert long[-1].endswith("Sentence number 999.")
+    assert vectors.parts_of("." * 20_000) == []
 
 
 def test_a_real_embedding_model_serves(tmp_path: Path) -> None:
