@@ -340,6 +340,7 @@ def test_an_exported_card_tells_nothing_that_has_not_happened(tmp_path: Path) ->
     build([dump], "Ina", tmp_path / "ina.persona", knowledge=Knowledge(rules), card_file=tmp_path / "ina.card")
     with Persona.open(tmp_path / "ina.persona") as persona:
         assert "Corvin" not in persona.card, "the card is in every prompt"
+        assert "Corvin" not in str(persona.said()), "a card quotes a line with what it answered"
         kept, whole = (json.dumps(persona_card(persona, gated=gated).as_json(3)) for gated in (False, True))
         left_out = persona_card(persona).extensions["modkit"]["left_out"]
     assert "Meridian" in kept and "rather mend" not in kept, "an answer whose question is hidden is no example"

