@@ -387,7 +387,7 @@ typedef struct mk_request {
     int32_t pooling; /* as llama.cpp numbers them; -1: the model's own, or else the mean */
     bool normalise;  /* vectors of length 1 */
     bool trim;       /* cut texts longer than the model reads, instead of failing */
-    int32_t priority; /* MK_AMBIENT … MK_PLAYER */
+    int32_t priority; /* MK_AMBIENT … MK_PLAYER; where no slot is idle, ambient streams are interrupted for others */
     const mk_segment *grammar;  /* GBNF; NULL for none */
     const mk_segment *root;     /* the rule to start from */
     const mk_segment *triggers; /* the grammar holds from one of these texts on; none: from the beginning */

@@ -39,6 +39,7 @@ typedef struct mk_job {
     /* what left the prompt so that it fits (shift.c), and the prompt before that */
     int32_t left_turns, left_tokens, gap_at, gap;
     int32_t *whole, n_whole;
+    struct mk_slot *rest; /* interrupt.c's: it has begun, and waits to go on with this; then `tokens` has what it said, too */
 } mk_job;
 
 /* A set of adapters, one block. Owner: the host until it is in the queue, then the worker. */
@@ -187,7 +188,7 @@ struct mk_engine {
     mk_embedder embedder;
     struct mk_sampling *sampling; /* sample.c's, NULL until a request needs it */
     uint64_t clock;           /* for last_used */
-    bool all_held;            /* every waiting request waits for what another one computes */
+    bool all_held;            /* none of those who wait can begin before something else happens */
     mk_adapter_set *sets[MK_MAX_ADAPTER_SETS]; /* number n at n - 1 */
     int32_t n_sets, set, set_applied; /* of the next batch; of the context */
     bool control_applied;
@@ -295,6 +296,12 @@ const char *mk_adapters_ready(mk_engine *e, int32_t number);
 void mk_adapters_choose(mk_engine *e);
 void mk_adapters_apply(mk_engine *e);
 void mk_adapters_free(mk_engine *e);
+
+/* interrupt.c */
+bool mk_may_interrupt(mk_engine *e, const mk_job *newcomer);
+mk_job *mk_interrupt(mk_engine *e);
+void mk_go_on(mk_slot *slot);
+void mk_rest_free(mk_engine *e, mk_job *job);
 
 /* shift.c */
 void mk_job_fit(mk_engine *e, mk_job *job);

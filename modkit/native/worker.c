@@ -33,6 +33,25 @@ static void enlist_waiting(mk_engine *e, mk_job *job) {
     }
 }
 
+/* Behind the more important and those interrupted before it, before all others: it has begun. */
+static void enlist_interrupted(mk_engine *e, mk_job *job) {
+    mk_job **at = &e->waiting;
+    while (*at != NULL && ((*at)->ask.priority > job->ask.priority || (*at)->rest != NULL)) {
+        at = &(*at)->next;
+    }
+    job->next = *at;
+    *at = job;
+    if (job->next == NULL) {
+        e->waiting_last = job;
+    }
+    atomic_fetch_add(&e->n_waiting, 1);
+}
+
+static void free_waiting(mk_engine *e, mk_job *job) {
+    mk_rest_free(e, job);
+    mk_job_free(job);
+}
+
 static void cancel(mk_engine *e, uint64_t id) {
     mk_job *before = NULL;
     for (mk_job *job = e->waiting; job != NULL; before = job, job = job->next) {
@@ -40,8 +59,9 @@ static void cancel(mk_engine *e, uint64_t id) {
             continue;
         }
         unlink_waiting(e, before, job);
-        mk_event_done(e, job, MK_FINISH_CANCELLED, 0, 0, "", 0);
-        mk_job_free(job);
+        mk_event_done(e, job, MK_FINISH_CANCELLED, job->rest != NULL ? job->rest->n_generated : 0,
+                      job->rest != NULL ? job->rest->first_token : 0, "", 0);
+        free_waiting(e, job);
         return;
     }
     if (mk_embed_cancel(e, id)) {
@@ -91,46 +111,52 @@ static void take_commands(mk_engine *e) {
 
 /* ---- from a request to a slot ---- */
 
+/* What can be said without a slot: the error that the request ends with. */
+static bool is_refused(mk_engine *e, mk_job *job) {
+    char reason[300];
+    const char *refusal;
+    uint32_t code = MK_CODE_PROMPT;
+    if (e->memory == NULL) {
+        code = MK_CODE_TASK;
+        refusal = "this model only makes embeddings: ask another one for words";
+    } else if (job->tokens == NULL) {
+        refusal = "the prompt is empty or cannot be tokenised with this vocabulary";
+    } else if (job->n_tokens >= (int32_t) e->info.context) {
+        snprintf(reason, sizeof reason, "the prompt has %d tokens and the context holds %u: shorten it, or make the engine with a larger context=",
+                 job->n_tokens, e->info.context);
+        code = MK_CODE_OVERFLOW;
+        refusal = reason;
+    } else {
+        code = MK_CODE_OPTION;
+        refusal = mk_adapters_ready(e, job->ask.adapters);
+    }
+    if (refusal != NULL) {
+        mk_event_error(e, job->ask.id, code, refusal);
+        mk_job_free(job);
+    }
+    return refusal != NULL;
+}
+
+/* There is an idle slot. */
 static void begin(mk_engine *e, mk_job *job) {
     char reason[300];
     uint32_t code;
-    const char *refusal;
-    mk_slot *slot;
-    const int32_t *tokens = job->tokens;
     int32_t n = job->n_tokens;
-    if (e->memory == NULL) {
-        mk_event_error(e, job->ask.id, MK_CODE_TASK, "this model only makes embeddings: ask another one for words");
-        mk_job_free(job);
-        return;
-    }
-    if (tokens == NULL) {
-        mk_event_error(e, job->ask.id, MK_CODE_PROMPT, "the prompt is empty or cannot be tokenised with this vocabulary");
-        mk_job_free(job);
-        return;
-    }
-    if (n >= (int32_t) e->info.context) {
-        snprintf(reason, sizeof reason, "the prompt has %d tokens and the context holds %u: shorten it, or make the engine with a larger context=",
-                 n, e->info.context);
-        mk_event_error(e, job->ask.id, MK_CODE_OVERFLOW, reason);
-        mk_job_free(job);
-        return;
-    }
-    if ((refusal = mk_adapters_ready(e, job->ask.adapters)) != NULL) {
-        mk_event_error(e, job->ask.id, MK_CODE_OPTION, refusal);
-        mk_job_free(job);
-        return;
-    }
-    slot = mk_slot_for(e, job);
+    mk_slot *slot = mk_slot_for(e, job);
     slot->set = job->ask.adapters;
-    memcpy(slot->tokens, tokens, (size_t) n * sizeof *tokens);
+    memcpy(slot->tokens, job->tokens, (size_t) n * sizeof *slot->tokens);
     slot->n_tokens = n;
     slot->job = job;
     mk_slot_pin(e, slot);
+    mk_schedule_begin(e, slot);
+    if (job->rest != NULL) {
+        mk_go_on(slot);
+        return;
+    }
     slot->n_generated = 0;
     slot->n_prompt = n;
     slot->first_token = 0;
     mk_text_reset(&slot->text, job->stops, job->ask.n_stops, job->ask.trim_start);
-    mk_schedule_begin(e, slot);
     code = job->ask.task == MK_TASK_SCORE ? mk_score_begin(e, slot, reason, sizeof reason)
                                           : mk_sample_begin(e, slot, reason, sizeof reason);
     if (code == 0 && (mk_text_room(&slot->text, 64) == NULL || !mk_thought_begin(e, slot))) {
@@ -157,11 +183,28 @@ static bool has_idle_slot(const mk_engine *e) {
     return false;
 }
 
-/* In order, but for those whose beginning another slot is computing just now: they begin when it is there. */
+static void take_slot(mk_engine *e, mk_job *job) {
+    mk_job *interrupted = has_idle_slot(e) ? NULL : mk_interrupt(e);
+    if (interrupted != NULL) {
+        enlist_interrupted(e, interrupted);
+    } else if (!has_idle_slot(e)) {
+        mk_event_error(e, job->ask.id, MK_CODE_MEMORY, "no memory to interrupt another stream");
+        mk_job_free(job);
+        return;
+    }
+    begin(e, job);
+}
+
+/* In order, but for those whose beginning another slot is computing just now: they begin when it is there. Where no
+ * slot is idle, an ambient stream gives way to whoever is more important. */
 static void start_waiting(mk_engine *e) {
-    mk_job *before = NULL, *job = e->waiting, *next;
-    for (; job != NULL && has_idle_slot(e) && room_for_command(e); job = next) {
-        next = job->next;
+    mk_job *before = NULL, *job = e->waiting;
+    e->all_held = true;
+    while (job != NULL && (has_idle_slot(e) || mk_may_interrupt(e, job))) {
+        if (!room_for_command(e)) {
+            e->all_held = false;
+            return;
+        }
         if (!job->known) {
             job->tokens = mk_tokenise(e, job, &job->n_tokens);
             job->known = true;
@@ -169,12 +212,15 @@ static void start_waiting(mk_engine *e) {
         }
         if (mk_must_wait(e, job)) {
             before = job;
+            job = job->next;
             continue;
         }
         unlink_waiting(e, before, job);
-        begin(e, job);
+        if (!is_refused(e, job)) {
+            take_slot(e, job);
+        }
+        job = before == NULL ? e->waiting : before->next;
     }
-    e->all_held = job == NULL;
 }
 
 /* ---- one batch ---- */
@@ -283,7 +329,7 @@ static bool may_embed(mk_engine *e) {
 }
 
 static bool idle(mk_engine *e) {
-    bool commands = !mk_queue_is_empty(e) || (e->waiting != NULL && has_idle_slot(e) && !e->all_held);
+    bool commands = !mk_queue_is_empty(e) || (e->waiting != NULL && !e->all_held);
     bool answers = e->disk != NULL && mk_disk_has_answer(e->disk);
     return !atomic_load(&e->closing) && !may_step(e) && !may_embed(e) && !answers && !(commands && room_for_command(e));
 }
@@ -309,7 +355,7 @@ void mk_worker_loop(mk_engine *e) {
     }
     for (mk_job *job = e->waiting, *next; job != NULL; job = next) {
         next = job->next;
-        mk_job_free(job);
+        free_waiting(e, job);
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (e->slots[i].job != NULL) {

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
     *("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
-    *("fit", "tune", "curve", "calibrate", "draft", "disk", "files", "shift", "adapter"),
+    *("fit", "tune", "curve", "calibrate", "draft", "disk", "files", "shift", "adapter", "interrupt"),
     *("thought", "chain", "score", "sample", "hold", "words", "grammar", "gbnf", "network"),
 )
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]
@@ -38,6 +38,7 @@ PROGRAMS = {
     "embed": ("plain", "address+undefined", "thread"),
     "stress": ("plain", "address+undefined", "thread"),
     "cache": ("plain", "address+undefined", "thread"),
+    "interrupt": ("plain", "address+undefined", "thread"),
     "schedule": ("plain", "address+undefined", "thread"),
     # one thread only: nothing that the thread sanitizer could see
     "grammar": ("plain", "address+undefined"),
