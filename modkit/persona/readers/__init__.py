@@ -32,6 +32,7 @@ from modkit.persona.readers import (  # noqa: F401  imported because each regist
     transcript,
     twee,
     unity_dialogue,
+    unity_exports,
     weidu,
     wesnoth,
     witcher,

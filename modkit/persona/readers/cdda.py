@@ -23,6 +23,7 @@ _EVERYBODYS = re.compile(
     r"TALK_(?:NONE|DONE|MISSION_\w+|FRIEND|FRIEND_\w+|TRAIN\w*|COMBAT_\w+|SIZE_UP|OPINION|SHOUT\w*)$"
 )
 _COLOUR = re.compile(r"</?color[^<>]{0,40}>")
+_SNIPPETS = re.compile(r"(?:<\w{1,80}>\s*)+$")  # what the game takes from a list, and nothing beside it
 
 # Conditions that are a bare word; what stands beside them is a line, not a condition's value.
 _BARE_WORDS = """
@@ -133,12 +134,15 @@ def read_cdda(file: DumpFile, join: Join) -> Iterator[Line | None]:
             speaker = next(iter(names)) if len(names) == 1 else None
             for text in _lines(entry.get("dynamic_line"), 0):
                 said = _COLOUR.sub("", plain_markup(text) if "<br" in text else text)
+                if _SNIPPETS.match(said):
+                    continue
                 if said[:1] in ("&", "*"):  # not spoken: what happens
                     yield file.line(topic, said[1:].removesuffix("*"), kind="narration", scene=topic)
                 else:
                     yield file.line(topic, said, speaker, scene=topic)
             for text in _responses(entry):
-                yield file.line(topic, _COLOUR.sub("", text), kind="choice", scene=topic)
+                if not _SNIPPETS.match(text):
+                    yield file.line(topic, _COLOUR.sub("", text), kind="choice", scene=topic)
 
 
 def _shared(topics: list[str], owners: dict[str, object]) -> bool:

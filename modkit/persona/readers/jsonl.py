@@ -98,7 +98,7 @@ def _read_document(file: DumpFile) -> Iterator[Line | None]:
     writer = RecordWriter(file)
     # A tree of objects with a "text" somewhere is any program's JSON. It is a dump when it names
     # speakers, or when it is a plain list of texts.
-    flat = isinstance(value, list)
+    flat = isinstance(value, list) and 2 * sum(map(_has_text, value)) >= len(value)
     if not flat and not any(record.get("speaker") and _is_said(record, place) for record, place in _records(value)):
         raise DumpError(f"{file.name} has no records with a speaker and a text: name the fields speaker and text")
     found = False
@@ -109,6 +109,13 @@ def _read_document(file: DumpFile) -> Iterator[Line | None]:
         yield from writer.lines(record, inside.lstrip() or "document")
     if not found:
         raise DumpError(f"{file.name} has no text in its records: name the fields speaker and text")
+
+
+def _has_text(element: object) -> bool:
+    """Whether an element of a list is a record, or holds a talk: most of a game's objects have no text of their own."""
+    if not isinstance(element, dict):
+        return not isinstance(element, list)
+    return "text" in columns(element) or any(key.casefold() in _TALKS or key in _TEXT_LISTS for key in element)
 
 
 def _is_said(record: dict[str, str], place: str) -> bool:

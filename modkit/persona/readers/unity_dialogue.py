@@ -1,4 +1,4 @@
-"""Dialogue System for Unity, its database exported as JSON.
+"""Dialogue System for Unity, its database exported as JSON (its other exports: `unity_exports`).
 
 An entry names its actor and its conversant by number; an actor whose field IsPlayer is true is the
 player, whose entries are choices. An empty dialogue text says the menu text, as in the game.
@@ -54,40 +54,68 @@ def _plain(text: str) -> str:
 @reader("unity-dialogue", "Dialogue System for Unity", sniff=_sniff, extensions=(".json",))
 def read_unity_dialogue(file: DumpFile, join: Join) -> Iterator[Line | None]:
     """Every entry of every conversation, with its translations."""
-    database = record(parse_json(file))
-    names: dict[str, str] = {}
-    players: set[str] = set()
-    for actor in records(database.get("actors")):
+    value = record(parse_json(file))
+    database = Database(file)
+    for actor in records(value.get("actors")):
+        database.actor(actor)
+    for conversation in records(value.get("conversations")):
+        yield from database.conversation(conversation)
+
+
+class Database:
+    """What a database has told so far of its actors; gives the lines of its conversations, in any export's clothes."""
+
+    def __init__(self, file: DumpFile) -> None:
+        self._file = file
+        self._names: dict[str, str] = {}
+        self._players: set[str] = set()
+        self._titles: dict[str, str] = {}
+
+    def actor(self, actor: dict[str, Any]) -> None:
+        """Note an actor's name, and whether it is the player."""
         fields, number = _fields(actor), string(actor.get("id"))
-        names[number] = fields.get("display name") or fields.get("name", "")
+        self._names[number] = fields.get("display name") or fields.get("name", "")
         if fields.get("isplayer", "").casefold() == "true":
-            players.add(number)
-    for conversation in records(database.get("conversations")):
-        title = _fields(conversation).get("title") or string(conversation.get("id"))
+            self._players.add(number)
+
+    def title(self, conversation: dict[str, Any]) -> str:
+        """Note the title of a conversation, its number where it has none."""
+        number = string(conversation.get("id"))
+        return self._titles.setdefault(number, _fields(conversation).get("title") or number)
+
+    def conversation(self, conversation: dict[str, Any]) -> Iterator[Line | None]:
+        """The lines of all its entries."""
+        self.title(conversation)
         for entry in records(conversation.get("dialogueEntries") or conversation.get("entries")):
-            yield from _entry(file, entry, title, names, players)
+            entry.setdefault("conversationID", conversation.get("id"))
+            yield from self.entry(entry)
+
+    def entry(self, entry: dict[str, Any]) -> Iterator[Line | None]:
+        """An entry's text and menu text, and their translations."""
+        if _is_true(entry.get("isGroup")):
+            return
+        file, fields = self._file, _fields(entry)
+        conversation = string(entry.get("conversationID"))
+        scene = self._titles.get(conversation, conversation)
+        actor = fields.get("actor") or string(entry.get("actorID") or entry.get("ActorID"))
+        conversant = fields.get("conversant") or string(entry.get("conversantID") or entry.get("ConversantID"))
+        place = f"{scene} entry {string(entry.get('id'))}"
+        text, menu = fields.get("dialogue text", ""), fields.get("menu text", "")
+        if _is_true(entry.get("isRoot")) and not text:
+            return
+        kind = "choice" if actor in self._players else "dialogue"
+        speaker, addressee = self._names.get(actor), self._names.get(conversant)
+        identifier = f"{conversation}:{string(entry.get('id'))}"
+        yield file.line(place, _plain(text or menu), speaker, kind, scene=scene, addressee=addressee, id=identifier)
+        if menu and text and menu != text and kind == "choice":
+            menu_id = f"{identifier}:menu"
+            yield file.line(place, _plain(menu), speaker, kind, scene=scene, addressee=addressee, id=menu_id)
+        for language, which, words in _translations(entry):
+            if not which or not text:
+                yield file.line(
+                    place, _plain(words), speaker, kind, scene=scene, addressee=addressee, lang=language, id=identifier
+                )
 
 
-def _entry(
-    file: DumpFile, entry: dict[str, Any], scene: str, names: dict[str, str], players: set[str]
-) -> Iterator[Line | None]:
-    if entry.get("isGroup") is True:
-        return
-    fields = _fields(entry)
-    actor = fields.get("actor") or string(entry.get("actorID") or entry.get("ActorID"))
-    conversant = fields.get("conversant") or string(entry.get("conversantID") or entry.get("ConversantID"))
-    place = f"{scene} entry {string(entry.get('id'))}"
-    text, menu = fields.get("dialogue text", ""), fields.get("menu text", "")
-    if entry.get("isRoot") is True and not text:
-        return
-    kind = "choice" if actor in players else "dialogue"
-    speaker, addressee = names.get(actor), names.get(conversant)
-    identifier = f"{string(entry.get('conversationID'))}:{string(entry.get('id'))}"
-    yield file.line(place, _plain(text or menu), speaker, kind, scene=scene, addressee=addressee, id=identifier)
-    if menu and text and menu != text and kind == "choice":
-        yield file.line(place, _plain(menu), speaker, kind, scene=scene, addressee=addressee, id=f"{identifier}:menu")
-    for language, which, words in _translations(entry):
-        if not which or not text:
-            yield file.line(
-                place, _plain(words), speaker, kind, scene=scene, addressee=addressee, lang=language, id=identifier
-            )
+def _is_true(value: object) -> bool:
+    return value is True or string(value).casefold() in ("1", "true")
