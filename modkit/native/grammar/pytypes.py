@@ -42,6 +42,7 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 _LIMITS = {
     "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf",
 }  # fmt: skip
+_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
 _UNIONS = (Union, types.UnionType)
 
 
@@ -141,11 +142,7 @@ class _Schemas:
             made = self.foreign(kind)
             if made is None and not (dataclasses.is_dataclass(kind) or typing.is_typeddict(kind)):
                 raise GrammarError(f"{kind.__qualname__} is no type that JSON could be read into")
-            name = kind.__name__
-            while name in self.definitions:
-                name += "-2"
-            self.names[kind] = name
-            self.definitions[name] = {}
+            name = self.names[kind] = self.fresh(kind.__name__)
             self.definitions[name] = made if made is not None else self.fields(kind)
         return {"$ref": f"#/$defs/{self.names[kind]}"}
 
@@ -159,9 +156,17 @@ class _Schemas:
             schema = msgspec.json.schema(kind)
         else:
             return None
-        inner = schema.pop("$defs", {})
-        self.definitions.update(inner)
-        return dict(schema)
+        inner = schema.get("$defs", {})
+        names = {name: self.fresh(name) for name in inner}
+        self.definitions.update({names[name]: _moved(part, names) for name, part in inner.items()})
+        return {word: _moved(part, names) for word, part in schema.items() if word != "$defs"}
+
+    def fresh(self, name: str) -> str:
+        """A name that no definition has: two models may each have an Item of their own."""
+        while name in self.definitions:
+            name += "-2"
+        self.definitions[name] = {}
+        return name
 
     def fields(self, kind: type) -> dict[str, Any]:
         try:
@@ -184,6 +189,22 @@ class _Schemas:
         for item in metadata:
             _limit(found, item)
         return found
+
+
+def _moved(part: Any, names: Mapping[str, str]) -> Any:
+    """A part of a foreign schema whose definitions have other names; bytes are base64, which schemas only note."""
+    if isinstance(part, list):
+        return [_moved(item, names) for item in part]
+    if not isinstance(part, dict):
+        return part
+    found = {word: _moved(item, names) for word, item in part.items()}
+    ref = found.get("$ref")
+    if isinstance(ref, str) and ref.startswith("#/$defs/"):
+        name, slash, rest = ref[8:].partition("/")
+        found["$ref"] = f"#/$defs/{names.get(name, name)}{slash}{rest}"
+    if found.get("contentEncoding") == "base64" and "pattern" not in found:
+        found["pattern"] = _BASE64
+    return found
 
 
 def _limit(schema: dict[str, Any], item: Any) -> None:
@@ -213,6 +234,9 @@ def _limit(schema: dict[str, Any], item: Any) -> None:
             schema["pattern"] = item.pattern
     elif callable(item):
         schema["enum"] = list(item())
+    elif isinstance(getattr(item, "metadata", None), list):  # pydantic's Field(ge=1), which keeps its limits inside
+        for inner in item.metadata:
+            _limit(schema, inner)
     # anything else is metadata for somebody else
 
 

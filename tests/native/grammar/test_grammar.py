@@ -108,13 +108,6 @@ def test_other_peoples_models_know_their_schema() -> None:
     assert not Grammar.from_type(list[Model]).accepts('[{"a":"1"}]')
 
 
-def test_msgspec_and_pydantic_where_they_are_installed() -> None:
-    msgspec = pytest.importorskip("msgspec")
-    kind = msgspec.defstruct("Kind", [("a", int), ("b", Annotated[str, msgspec.Meta(max_length=2)], "x")])
-    assert Grammar.from_type(kind).accepts('{"a":1,"b":"yz"}')
-    assert not Grammar.from_type(kind).accepts('{"a":1,"b":"xyz"}')
-
-
 def test_choices_are_exactly_these() -> None:
     grammar = Grammar.from_choices(['yes "indeed"', "no", "né\n"])
     assert all(grammar.accepts(text) for text in ('yes "indeed"', "no", "né\n"))
