@@ -74,6 +74,20 @@ def test_lines_goes_on_after_a_bad_file_and_says_so(tmp_path: Path, capsys: pyte
     assert "1 file was not read" in said.err
 
 
+def test_the_pictures_of_a_games_folder_are_one_sentence_and_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talk.txt").write_text("Mara: Hello.\nTobin: Yes.\n", encoding="utf-8")
+    for number in range(9):
+        (tmp_path / f"face{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    assert main(["persona", "lines", str(tmp_path)]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("9 files without dialogue") and "face0.png" in said
+    (tmp_path / "game.rpa").write_bytes(b"RPA-3.0 000000\n\0\0")
+    assert main(["persona", "lines", str(tmp_path)]) == 1
+    assert "1 file was not read" in capsys.readouterr().err
+
+
 def test_ask_shows_the_source(persona: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["persona", "ask", str(persona), "When does the tide turn?", "-k", "1"]) == 0
     assert "Mara: The tide turns at nine." in (said := capsys.readouterr().out)

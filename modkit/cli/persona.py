@@ -28,7 +28,7 @@ def add_parsers(commands: Any) -> None:
         "--card-file", metavar="FILE", help="a card to edit: made from her lines, renewed with your changes kept"
     )
     build.add_argument("--player", metavar="NAME", action="append", default=[], help="who the player is in the dump")
-    build.add_argument("--lang", metavar="LANG", help="one language of a dump that has several")
+    build.add_argument("--lang", metavar="LANG", help="one of a dump's languages (none: what states none)")
     build.add_argument("--no-cache", action="store_true", help="read every file anew, changed or not")
     build.add_argument("--knowledge", metavar="TOML", help="gates, quests and lore: see docs/personas.md")
     build.add_argument(
@@ -106,7 +106,7 @@ def _build(options: argparse.Namespace) -> int:
             card_file=options.card_file,
             aliases=_aliases(options.alias),
             players=options.player,
-            lang=options.lang,
+            lang="" if options.lang == "none" else options.lang,
             knowledge=options.knowledge,
             embedder=embedder,
             cache=None if options.no_cache else _cache_of(options.output),
@@ -123,8 +123,10 @@ def _build(options: argparse.Namespace) -> int:
     if report.gated or report.lore:
         remark(f"{report.gated:,} lines behind gates, {report.lore:,} pieces of lore")
     remark(_how_found(report))
-    for language, count in report.other_languages.items():
-        remark(f"{count:,} lines in another language ({language}) were left out: --lang chooses one")
+    if others := report.other_languages:
+        each = ", ".join(f"{language} {count:,}" for language, count in sorted(others.items()))
+        many = f"{sum(others.values()):,} lines in other languages"
+        complain(f"{many} were left out ({each}): --lang chooses one", prefix="")
     return _summary(report.problems)
 
 
@@ -302,9 +304,15 @@ def _text_of(path: str) -> str:
 
 def _summary(problems: Sequence[Any]) -> int:
     """Name every file that gave trouble; 1 when one of them gave nothing."""
+    expected = [problem for problem in problems if problem.expected]
     for problem in problems:
-        remark(str(problem))
-    failed = sum(1 for problem in problems if problem.fatal)
+        if not problem.expected or len(expected) <= 3:
+            complain(str(problem), prefix="")
+    if len(expected) > 3:
+        some = ", ".join(problem.file for problem in expected[:2])
+        many = f"{len(expected):,} files without dialogue, such as pictures and sounds,"
+        complain(f"{many} were passed over ({some}, …)", prefix="")
+    failed = sum(1 for problem in problems if problem.fatal and not problem.expected)
     if failed:
         complain(f"{failed} {'file was' if failed == 1 else 'files were'} not read; the rest was")
     return 1 if failed else 0

@@ -87,7 +87,8 @@ def build(
     `card` is the text that describes her to the model (default: made from her name and sample lines). `card_file` is
     one that is written instead: what her lines say about her voice, as a text to edit; hand-made changes stay.
     `players` are names in the dump under which the player speaks, beside Player, You, PC and User. `lang`
-    keeps one language of a dump that states several (default: the one most of her lines have). `knowledge`
+    keeps one language of a dump that states several ("" the lines that state none; default: those, where translations
+    lie beside an original, else the one most of her lines have). `knowledge`
     is a `Knowledge` or its TOML file: gates, quests, lore. With an `embedder` lines are found by meaning too;
     vectors of lines that stand in the old `out` already are taken from there. `cache` is a file in which what was read
     is kept, so that the next build opens only what has changed. `progress` gets a number from
@@ -172,6 +173,12 @@ def _gather(connection: apsw.Connection, reading: Reading, report: BuildReport) 
         raise DumpError(f"nothing could be read: {reasons}")
 
 
+def _mother_tongue(languages: dict[str, int]) -> str:
+    """The language to keep, of those there are with their lines: a game's own words before any translation of them."""
+    most = max(languages.values())
+    return "" if 2 * languages.get("", 0) >= most else max(languages, key=lambda language: languages[language])
+
+
 def _keep(
     connection: apsw.Connection, report: BuildReport, index: Index, players: set[str], lang: str | None
 ) -> None:
@@ -184,7 +191,7 @@ def _keep(
     )
     if not languages:
         raise PersonaError(_nobody(connection, report.speaker))
-    wanted = lang if lang is not None else next(iter(languages))
+    wanted = lang if lang is not None else _mother_tongue(languages)
     if wanted not in languages:
         stated = ", ".join(key or "none stated" for key in languages)
         raise PersonaError(f"{report.speaker} has no lines in language {wanted!r}; the dump has {stated}")
@@ -207,6 +214,7 @@ def _keep(
             index.add(line, cue, near if own or not _is_player(line, players) else None, own)
             report.own += own
             report.heard += not own
+    connection.execute("DELETE FROM raw WHERE coalesce(lang, '') <> ?", (wanted,))  # how others talk, in her language
 
 
 def _is_player(line: Line, players: set[str]) -> bool:

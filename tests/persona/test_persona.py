@@ -13,6 +13,7 @@ import pytest
 from modkit.errors import DumpError, OptionError, PersonaError
 from modkit.persona import Persona, build
 from modkit.persona.store import APPLICATION_ID, FORMAT
+from modkit.persona.voice import Census
 from tests.persona.support import DATA, built, text_file
 
 TALK = """# The pier
@@ -138,6 +139,19 @@ def test_the_name_is_the_one_the_dump_uses_and_aliases_join(tmp_path: Path) -> N
     rows = "Mara: One.\nMARA_01: Two.\nTobin: Three.\n"
     persona = built(tmp_path, rows, speaker="MARA_01", aliases={"Mara": ["MARA_01"]})
     assert (persona.name, [line.text for line in persona.lines()]) == ("Mara", ["One.", "Two."])
+
+
+def test_a_games_own_words_come_before_their_translations(tmp_path: Path) -> None:
+    text_file(tmp_path, "script.rpy", 'define m = Character("Mara")\nlabel start:\n    m "Hello."\n    m "Bye."\n')
+    for language, hello, bye in (("french", "Bonjour.", "Adieu."), ("ukrainian", "Привіт.", "Бувай.")):
+        translated = f'translate {language} start_1:\n    m "{hello}"\n    m "{bye}"\n'
+        (tmp_path / "tl" / language).mkdir(parents=True)
+        text_file(tmp_path / "tl" / language, "script.rpy", translated)
+    for lang, words in ((None, ["Hello.", "Bye."]), ("", ["Hello.", "Bye."]), ("french", ["Bonjour.", "Adieu."])):
+        build([tmp_path], "Mara", tmp_path / "m.persona", lang=lang)
+        with Persona.open(tmp_path / "m.persona") as mara:
+            assert [line.text for line in mara.lines()] == words
+            assert Census.parse(mara.meta["census"]).speakers == {"Mara": 2}  # translations are not said beside it
 
 
 def test_a_card_is_made_from_her_own_lines_when_none_is_given(mara: Persona, tmp_path: Path) -> None:

@@ -66,6 +66,22 @@ def test_a_file_that_is_not_understood_is_named_with_a_reason(
     assert hint in str(problem)
 
 
+def test_pictures_and_compiled_scripts_beside_the_dialogue_are_expected(tmp_path: Path) -> None:
+    text_file(tmp_path, "scene.txt", "Mara: Hello.\nTobin: Yes.\n")
+    text_file(tmp_path, "talk.rpy", 'label start:\n    "Mara" "Hello there."\n')
+    text_file(tmp_path, "talk.rpyc", b"RENPY RPC2" + b"\0" * 40)
+    text_file(tmp_path, "face.png", b"\x89PNG\r\n\x1a\n\0\0")
+    text_file(tmp_path, "letters.ttf", b"\0\x01\0\0\0\x0c\0\x80")
+    text_file(tmp_path, "lost.rpyc", b"RENPY RPC2" + b"\0" * 40)  # its script is not here: what it says is missing
+    reading = Reading([tmp_path])
+    list(reading)
+    assert len(reading.failed) == 4  # each is named, with its reason
+    assert [Path(problem.file).name for problem in reading.failed if not problem.expected] == ["lost.rpyc"]
+    named = Reading([tmp_path / "face.png", tmp_path / "scene.txt"])
+    list(named)
+    assert [problem.expected for problem in named.failed] == [False]  # somebody meant this one to be read
+
+
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DumpError, match="does not exist"):
         list(Reading([tmp_path / "nothing.txt"]))

@@ -163,3 +163,23 @@ def test_the_demos_dump_gives_a_voice(tmp_path: Path) -> None:
         found = {statement.key: statement for statement in sable.voice()}
     assert "does not swear" in found["swearing"].text and "calls:bram" in found
     assert sum(statement.kind == "quote" for statement in found.values()) >= 12
+
+
+def test_a_word_that_begins_sentences_is_nobodys_name(tmp_path: Path) -> None:
+    talk = ("Alors, on y va ?", "Alors, tu viens ? Il est tard, Marc.", "Bonne nuit, Marc.", "Non.", "Peut-être.")
+    (tmp_path / "dump.txt").write_text("".join(f"Ina: {words}\nTom: Oui.\n" for words in talk), encoding="utf-8")
+    build([tmp_path / "dump.txt"], "Ina", tmp_path / "ina.persona")
+    with Persona.open(tmp_path / "ina.persona") as ina:
+        called = {one.key for one in ina.voice() if one.key.startswith("calls:")}
+    assert called == {"calls:marc"}
+
+
+def test_the_page_names_places_without_the_folder_of_the_one_who_made_it(tmp_path: Path) -> None:
+    home = tmp_path / "home" / "ina"
+    (home / "b").mkdir(parents=True)
+    (home / "dump.txt").write_text(DUMP, encoding="utf-8")
+    (home / "b" / "more.txt").write_text("Tom: Is it late?\nIna: As late as yesterday, captain.\n", encoding="utf-8")
+    build([home], "Ina", tmp_path / "ina.persona")
+    assert main(["persona", "report", str(tmp_path / "ina.persona"), "-o", str(tmp_path / "ina.html")]) == 0
+    page = (tmp_path / "ina.html").read_text(encoding="utf-8")
+    assert " dump.txt line 3<" in page and str(home) not in page

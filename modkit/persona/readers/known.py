@@ -9,7 +9,7 @@ import re
 
 from modkit.persona.readers.source import DumpFile
 
-__all__ = ["signature", "why_not", "why_not_text"]
+__all__ = ["no_dialogue", "signature", "why_not", "why_not_text"]
 
 _AS_TABLE = "save its lines as JSON lines or CSV with the fields speaker and text"
 
@@ -27,6 +27,11 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "a picture", "give the dialogue files only"),
     (b"OggS", "a sound file", "give the dialogue files only"),
     (b"RIFF", "a sound or a picture", "give the dialogue files only"),
+    (b"GIF8", "a picture", "give the dialogue files only"),
+    (b"ID3", "a sound file", "give the dialogue files only"),
+    (b"\x1aE\xdf\xa3", "a film", "give the dialogue files only"),
+    (b"\0\x01\0\0\0", "a font", "give the dialogue files only"),
+    (b"OTTO\0", "a font", "give the dialogue files only"),
     (b"\x04\x08", "a Ruby marshal file", "export it to JSON with an RPG Maker tool first"),
     (b"%PDF", "a PDF", "save its text as Name: text lines"),
     (b"LSOF", "a binary Larian file", "convert it to LSX or LSJ with LSLib first"),
@@ -71,6 +76,14 @@ def why_not(file: DumpFile) -> str | None:
     if file.binary:
         return f"is binary, not text: {_AS_TABLE}"
     return None
+
+
+def no_dialogue(file: DumpFile, reason: str) -> bool:
+    """Whether a file that no reader takes is one that a game's folder has beside its dialogue, and nothing is lost."""
+    if reason.endswith(": give the dialogue files only"):
+        return True
+    compiled = {".rpyc": ".rpy", ".rpymc": ".rpym"}.get(file.suffix)
+    return compiled is not None and file.path.with_suffix(compiled).exists()
 
 
 def signature(file: DumpFile) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from modkit.errors import DumpError
 from modkit.persona.lines import Line, Names, fold
 from modkit.persona.readers.cache import Entry, LineCache, fingerprint, version_of
-from modkit.persona.readers.known import why_not, why_not_text
+from modkit.persona.readers.known import no_dialogue, why_not, why_not_text
 from modkit.persona.readers.registry import Join, Reader, best_reader, reader_named
 from modkit.persona.readers.source import DumpFile, display_path
 
@@ -26,11 +26,13 @@ MAX_SEEN = 1_000_000  # lines remembered for dropping duplicates; what comes aft
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that was not read, or not wholly. `fatal` when nothing more came from it."""
+    """A file that was not read, or not wholly. `fatal` when nothing more came from it. `expected` when that is as it
+    should be: a picture, sound, film or font in a folder of dialogue, or a compiled script beside the script itself."""
 
     file: str
     reason: str
     fatal: bool = True
+    expected: bool = False
 
     def __str__(self) -> str:
         return self.reason if self.reason.startswith(self.file) else f"{self.file} {self.reason}"
@@ -166,7 +168,9 @@ class Reading:
             reason = why_not(file)
             reader = None if reason else best_reader(file)
             if reader is None:
-                self._fail(file, reason or why_not_text(file))
+                why = reason or why_not_text(file)
+                expected = path not in self.paths and no_dialogue(file, why)
+                self.problems.append(Problem(file.name, why, expected=expected))
             else:
                 yield _Known(path, reader, file)
 
@@ -191,9 +195,6 @@ class Reading:
                     yield found
                 else:  # a pipe or a device would never end
                     self.problems.append(Problem(display_path(found), "is not a regular file"))
-
-    def _fail(self, file: DumpFile, reason: str) -> None:
-        self.problems.append(Problem(file.name, reason))
 
     def _advance(self, count: int) -> None:
         self._read_bytes += count

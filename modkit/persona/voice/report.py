@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import combinations
+from itertools import combinations, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,8 @@ def report_html(persona: Persona) -> str:
     census = Census.parse(persona.meta.get("census"))
     statements = persona.voice()
     said = persona.said()
-    places = {line.id: place for line, place in said}
+    folder = _folder({line.source.file for line in persona.lines()})
+    places = {line.id: place[folder:] for line, place in said}
     own = [line for line, _ in said]
     name = escape(persona.name)
     parts = [
@@ -69,7 +70,7 @@ def report_html(persona: Persona) -> str:
         "<h2>Who with whom</h2>",
         _graph(persona.name, census),
         "<h2>Voice</h2>",
-        _statements(statements, places),
+        _statements(statements, places, own),
         "<h2>Words</h2>",
         _vocabulary(own, statements),
         "<h2>Rhythm</h2>",
@@ -91,6 +92,13 @@ def report_html(persona: Persona) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n'
         f"<body>\n{body}\n</body></html>\n"
     )
+
+
+def _folder(files: Iterable[str]) -> int:
+    """How many characters at the beginning are the folder that all files are in; a page is for others to read."""
+    folders = [re.findall(r"[^/\\]*[/\\]", file) for file in files]
+    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*folders))
+    return sum(len(parts[0]) for parts in shared)
 
 
 def _graph(name: str, census: Census) -> str:
@@ -124,12 +132,16 @@ def _graph(name: str, census: Census) -> str:
     return "".join(rows) + '<p class="soft">Numbers: lines to them / lines from them.</p>'
 
 
-def _statements(statements: Sequence[Statement], places: dict[int, str]) -> str:
+def _statements(statements: Sequence[Statement], places: dict[int, str], own: Sequence[Said]) -> str:
     rows = []
+    texts = {line.id: line.text for line in own}
     for statement in statements:
         if statement.kind != "inference":
             continue
-        cited = "; ".join(f"#{number} {escape(places.get(number, ''))}" for number in statement.lines[:3])
+        cited = "; ".join(
+            f'<span title="{escape(texts.get(number, ""))}">#{number} {escape(places.get(number, ""))}</span>'
+            for number in statement.lines[:3]
+        )
         rows.append(f"<tr><td>{escape(statement.text)}</td><td><small>{cited}</small></td></tr>")
     return f"<table><tr><th>Inferred</th><th>from</th></tr>{''.join(rows)}</table>" if rows else "<p>Too few lines.</p>"
 

@@ -86,7 +86,8 @@ def _length(name: str, spoken: Sequence[Said]) -> Iterator[Statement]:
     low, middle, high = spread([len(line.words) for line in spoken])
     manner = "briefly" if middle <= 7 else "at length" if middle > 20 else "in a sentence or two"
     text = f"{name} speaks {manner}: half of the lines have {middle:.0f} words or fewer"
-    text += f", nine in ten {low:.0f} or more, one in ten {high:.0f} or more."
+    text += f", nine in ten {low:.0f} or more" if low > 1 else ""
+    text += f", one in ten {high:.0f} or more."
     yield Statement("length", "inference", text, _near(spoken, middle, lambda line: len(line.words)))
     sentences = [len(part.split()) for line in spoken for part in line.sentences]
     _, middle, high = spread(sentences)
@@ -145,7 +146,8 @@ def _words(
             kept.append(joined)
     if kept[:6]:
         cited = tuple(next(line.id for line in spoken if phrase in " ".join(line.words)) for phrase in kept[:6])
-        text = f"{name} comes back to: {', '.join(f'“{phrase}”' for phrase in kept[:6])}."
+        shown = [re.sub(r"\bi\b", "I", phrase) for phrase in kept[:6]]  # words are counted in small letters
+        text = f"{name} comes back to: {', '.join(f'“{phrase}”' for phrase in shown)}."
         yield Statement("phrases", "inference", text, tuple(dict.fromkeys(cited)))
 
 
@@ -172,6 +174,7 @@ def _swearing(name: str, spoken: Sequence[Said]) -> Iterator[Statement]:
 def _called(name: str, spoken: Sequence[Said]) -> Iterator[Statement]:
     """What she calls people: one or two words set off by a comma at an end of a sentence."""
     used: dict[str, list[Said]] = {}
+    people: set[str] = set()
     for line in spoken:
         for sentence in line.sentences:
             for pattern in (_VOCATIVE_END, _VOCATIVE_START):
@@ -179,10 +182,16 @@ def _called(name: str, spoken: Sequence[Said]) -> Iterator[Statement]:
                 word = found.group(1).strip() if found else ""
                 if word and not set(word.lower().split()) & _NOT_CALLED:
                     used.setdefault(word, []).append(line)
+                    if pattern is _VOCATIVE_END:
+                        people.add(word.lower())
+            people.update(name.lower() for name in _NAME.findall(sentence))
     merged: dict[str, list[Said]] = {}
     for word, lines in used.items():
         merged.setdefault(word.lower(), []).extend(lines)
-    common = [(word, lines) for word, lines in merged.items() if len({line.id for line in lines}) >= 2]
+    # a word that only ever begins a sentence is an "alors" or a "nun" in most languages
+    common = [
+        (word, lines) for word, lines in merged.items() if word in people and len({line.id for line in lines}) >= 2
+    ]
     common.sort(key=lambda item: (-len(item[1]), item[0]))
     shown: dict[str, str] = {}
     for word in used:  # at the beginning of a sentence everything is in capitals; inside one only a name is
