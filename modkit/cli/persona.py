@@ -126,7 +126,7 @@ def _build(options: argparse.Namespace) -> int:
     if others := report.other_languages:
         each = ", ".join(f"{language} {count:,}" for language, count in sorted(others.items()))
         many = f"{sum(others.values()):,} lines in other languages"
-        complain(f"{many} were left out ({each}): --lang chooses one", prefix="")
+        remark(f"{many} were left out ({each}): --lang chooses one")
     return _summary(report.problems)
 
 
@@ -307,11 +307,11 @@ def _summary(problems: Sequence[Any]) -> int:
     expected = [problem for problem in problems if problem.expected]
     for problem in problems:
         if not problem.expected or len(expected) <= 3:
-            complain(str(problem), prefix="")
+            remark(str(problem))
     if len(expected) > 3:
         some = ", ".join(problem.file for problem in expected[:2])
         many = f"{len(expected):,} files without dialogue, such as pictures and sounds,"
-        complain(f"{many} were passed over ({some}, …)", prefix="")
+        remark(f"{many} were passed over ({some}, …)")
     failed = sum(1 for problem in problems if problem.fatal and not problem.expected)
     if failed:
         complain(f"{failed} {'file was' if failed == 1 else 'files were'} not read; the rest was")
