@@ -55,7 +55,7 @@ bool mk_calibrate(mk_engine *e) {
         return true;
     }
     mk_library_enter(e);
-    e->measuring = true; /* an aborted decode is nothing that the host need read of */
+    e->measuring = true; /* it is for nobody, so what it complains of is nothing to read of */
     begun = mk_clock(e);
     result = e->table.llama_decode(e->context, e->batch);
     e->table.llama_synchronize(e->context);

@@ -147,6 +147,9 @@ static void on_log(int level, const char *text, void *unused) {
     }
     snprintf(line, sizeof line, "%.*s", (int) (size < sizeof line ? size : sizeof line - 1), text);
     mk_fit_line(e, line);
+    if (level > 1 && mk_on_abort_decode(e)) {
+        level = 1; /* a decode or a load that was stopped on request complains as if it had failed */
+    }
     if (!e->measuring) {
         mk_log_line(e, level, line);
     }

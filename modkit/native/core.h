@@ -209,6 +209,7 @@ typedef struct mk_info {
     bool add_bos;
     bool recurrent, hybrid; /* its state, or a part of it, cannot be cut: only a sequence's end can be gone on from */
     int32_t n_swa;          /* tokens of its sliding window; 0 when every layer sees everything */
+    char limits[2][128];    /* what it cannot do, a sentence each; empty ones for what it can */
     char name[128], description[128], bos[64], eos[64];
     const char *chat_template; /* NULL when the model has none */
 } mk_info;

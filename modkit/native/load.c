@@ -150,6 +150,31 @@ static void copy_text(char *out, size_t size, const char *text) {
     snprintf(out, size, "%s", text == NULL ? "" : text);
 }
 
+/* What the engine does without, and slower for it. */
+static void note_limits(mk_engine *e) {
+    mk_info *info = &e->info;
+    size_t size = sizeof info->limits[0];
+    const char *kind = info->recurrent ? "recurrent" : "hybrid";
+    if (info->recurrent || info->hybrid) {
+        snprintf(info->limits[0], size, "%s: its state cannot be cut, so a prompt goes on from a whole cached one or starts anew",
+                 kind);
+        snprintf(info->limits[1], size, "%s: its context cannot be shifted, so a full one is computed anew without its oldest turns",
+                 kind);
+    } else if (info->n_swa > 0) {
+        snprintf(info->limits[0], size, "sliding window of %d tokens: what lies further back cannot be gone on from",
+                 info->n_swa);
+    }
+}
+
+/* Once, into the log: a developer wonders why this model is slower than another. */
+static void tell_limits(mk_engine *e) {
+    char line[300];
+    for (int i = 0; i < 2 && e->info.limits[i][0] != '\0'; i++) {
+        snprintf(line, sizeof line, "%s: %s", e->info.name[0] != '\0' ? e->info.name : "this model", e->info.limits[i]);
+        mk_log_line(e, e->whole_only ? 3 : 2, line);
+    }
+}
+
 /* Everything the host may want to know, copied, so that it never calls into the model itself. */
 static bool describe(mk_engine *e) {
     const mk_table *t = &e->table;
@@ -173,6 +198,7 @@ static bool describe(mk_engine *e) {
     info->recurrent = t->llama_model_is_recurrent(e->model);
     info->hybrid = t->llama_model_is_hybrid(e->model);
     info->n_swa = t->llama_model_n_swa(e->model);
+    note_limits(e);
     t->llama_model_desc(e->model, info->description, sizeof info->description);
     if (t->llama_model_meta_val_str(e->model, "general.name", info->name, sizeof info->name) < 0) {
         info->name[0] = '\0';
@@ -293,6 +319,7 @@ static bool make_ready(mk_engine *e) {
         return false;
     }
     mk_warm_up(e);
+    tell_limits(e);
     return true;
 }
 

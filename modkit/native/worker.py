@@ -32,18 +32,6 @@ _TAIL = ffi.offsetof("mk_shared", "tail") // 8
 _ORDERED = bool(core.mk_stores_keep_order())
 
 
-def limits(recurrent: bool, hybrid: bool, window: int) -> list[str]:
-    """What a model cannot do, a sentence each: the engine does without, and slower."""
-    kind = "recurrent" if recurrent else "hybrid" if hybrid else ""
-    found = []
-    if kind:
-        found.append(f"{kind}: its state cannot be cut, so a prompt goes on from a whole cached one or starts anew")
-        found.append(f"{kind}: its context cannot be shifted, so a full one is computed anew without its oldest turns")
-    elif window > 0:
-        found.append(f"sliding window of {window} tokens: what lies further back cannot be gone on from")
-    return found
-
-
 class WorkerState(enum.IntEnum):
     LOADING = core.MK_LOADING
     READY = core.MK_READY
@@ -189,7 +177,7 @@ class Worker:
             "recurrent": c.recurrent,
             "hybrid": c.hybrid,
             "sliding_window": c.n_swa,
-            "limits": limits(c.recurrent, c.hybrid, c.n_swa),
+            "limits": [sentence for sentence in map(text, c.limits) if sentence],
             "chat_template": None if c.chat_template == ffi.NULL else text(c.chat_template),
         }
         return self.info

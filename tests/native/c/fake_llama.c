@@ -792,7 +792,7 @@ static int32_t decode(void *context_, mk_batch b) {
     }
     if (result != 0) {
         kept = result == 2 || result < -1 ? b.n_tokens / 2 : 0; /* the others leave the cache as it was */
-        complain(4, result == 2 ? "" : "the cache is in a bad mood");
+        complain(4, result == 2 ? "llama_decode: failed to decode, ret = 2" : "the cache is in a bad mood"); /* the real one does */
     }
     for (int32_t i = 0; i < b.n_tokens; i++) {
         c->outputs[i] = result == 0 && b.logits[i] ? b.seq_id[i][0] : -1;

@@ -284,14 +284,14 @@ static void add_text(heard *s, const char *text, size_t n) {
 static void of_engine(host *h, record *r, uint64_t kind, uint64_t fields) {
     size_t n;
     const char *text;
-    uint64_t code;
+    uint64_t code, level = 0;
     if (kind == MK_LOADED) {
         CHECK(fields == 2 && h->loaded == 0 && h->failed == 0);
         h->loaded = 1;
         return;
     }
     if (kind == MK_LOG) {
-        uint64_t level = get_uint(r);
+        level = get_uint(r);
         CHECK(fields == 4 && level <= 4);
     }
     text = get_text(r, &n);
@@ -301,6 +301,8 @@ static void of_engine(host *h, record *r, uint64_t kind, uint64_t fields) {
     }
     if (kind == MK_LOG) {
         h->logs++;
+        h->errors += level == 4;
+        h->warnings += level == 3;
         snprintf(h->log, sizeof h->log, "%.*s", (int) n, text);
         return;
     }

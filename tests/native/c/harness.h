@@ -35,7 +35,7 @@ typedef struct host {
     size_t used;
     uint64_t taken;
     uint32_t drain_size;
-    int loaded, failed, logs;
+    int loaded, failed, logs, errors, warnings; /* errors and warnings are logs, too */
     uint64_t failed_code;
     char reason[700], log[1100];
 } host;

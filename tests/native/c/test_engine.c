@@ -670,6 +670,73 @@ static void the_log_is_handed_on_when_asked(void) {
     host_close(&h);
 }
 
+/* As mk_engine_close() does, but what the worker still says can be read. */
+static void end_the_worker(void) {
+    atomic_store(&h.engine->closing, true);
+    atomic_store(&h.engine->abort_decode, true);
+    mk_wake(h.engine);
+    for (double begun = now(); state_of(&h) != MK_ENDED;) {
+        PROMPT(begun);
+    }
+    while (host_drain(&h) > 0) {
+    }
+}
+
+static void what_is_stopped_on_request_is_no_error_in_the_log(void) {
+    mk_config config = usual_config();
+    config.log_level = 1;
+    config.calibrate_seconds = 1e9;
+    atomic_store(&fake.decode_us, AGES * 1000000);
+    host_open_ready(&h, &config); /* a calibration, by a request */
+    until(&fake.decoding, 1);
+    say("", "next");
+    while (!host_heard(&h, 1)->started) {
+        host_drain(&h);
+    }
+    until(&fake.decoding, 1);
+    mk_engine_cancel(h.engine, 1); /* a prefill, by a cancel */
+    host_until_all_ended(&h);
+    CHECK(atomic_load(&fake.aborted) == 2 && h.errors == 0 && h.warnings == 0);
+    host_close(&h);
+    host_open_ready(&h, &config); /* a calibration, by the end of the engine */
+    until(&fake.decoding, 1);
+    end_the_worker();
+    CHECK(atomic_load(&fake.aborted) > 3 && h.errors == 0 && h.warnings == 0 && h.logs > 0);
+    host_close(&h);
+    config.warm_up = true; /* the warm-up and the load, too */
+    host_open(&h, &config);
+    until(&fake.decoding, 1);
+    end_the_worker();
+    CHECK(h.errors == 0 && h.warnings == 0);
+    host_close(&h);
+    atomic_store(&fake.decode_us, 0);
+    config.warm_up = false;
+    config.calibrate_seconds = 0;
+    host_open_ready(&h, &config); /* and what fails by itself still is one */
+    atomic_store(&fake.fail, -3);
+    host_until_ended(&h, say("", "next"));
+    CHECK(h.errors == 1);
+    host_close(&h);
+}
+
+static void what_a_model_cannot_do_is_said_once_in_the_log(void) {
+    mk_config config = usual_config();
+    config.log_level = 2;
+    for (int kind = 0; kind < 3; kind++) {
+        fake_options.recurrent = kind == 1;
+        fake_options.swa = kind == 2 ? 20 : 0;
+        host_open_ready(&h, &config);
+        CHECK(h.warnings == (kind == 1 ? 2 : 0) && h.logs == (kind == 0 ? 2 : kind == 1 ? 4 : 3));
+        CHECK(kind != 1 || strncmp(h.log, "Fake: recurrent: its context cannot be shifted", 46) == 0);
+        CHECK(kind != 2 || strncmp(h.log, "Fake: sliding window of 20 tokens", 33) == 0);
+        host_until_ended(&h, say("The same beginning, but ", "for its end."));
+        host_until_ended(&h, say("The same beginning, and ", "another end."));
+        CHECK(h.warnings == (kind == 1 ? 2 : 0));
+        host_close(&h);
+        fake_reset();
+    }
+}
+
 static void the_model_is_described_once_loaded(void) {
     mk_config config = usual_config();
     const mk_info *info;
@@ -935,6 +1002,8 @@ int main(int argc, char **argv) {
     RUN(a_failed_decode_ends_its_streams_and_the_engine_goes_on);
     RUN(a_failed_load_says_why);
     RUN(the_log_is_handed_on_when_asked);
+    RUN(what_is_stopped_on_request_is_no_error_in_the_log);
+    RUN(what_a_model_cannot_do_is_said_once_in_the_log);
     RUN(the_model_is_described_once_loaded);
     RUN(as_many_layers_as_fit_go_to_the_gpu);
     RUN(a_shorter_context_is_tried_before_the_cpu);
