@@ -122,12 +122,12 @@ class ChildWorker(Worker):
         try:
             if connection.outgoing:
                 connection.flush()
-            for _ in range(BIG_READS):
-                got = connection.receive()
-                if got or connection.decoder.waiting:
-                    self._take(connection)
-                if self._news or not got or not connection.decoder.waiting:  # only the middle of something big goes on
-                    break
+            data = connection.link.read()
+            records = connection.decoder.records_in(data)
+            if records is not None:  # all there is, nearly always
+                self._keep_records(records)
+            else:
+                self._take_all(connection, data)
         except ProtocolError as error:  # Closed is one: the supervisor will say how it ended
             if not self._death:
                 self._death = "" if "closed" in str(error) or "broke" in str(error) else str(error)
@@ -162,17 +162,33 @@ class ChildWorker(Worker):
         except ModkitError:
             pass
 
+    def _keep_records(self, records: bytes) -> None:
+        self.heard += 1
+        self._news.append(records)
+        self.words[0] += len(records)
+
+    def _take_all(self, connection: Any, data: bytes) -> None:
+        """Of a big message (vectors) more than one chunk a tick, until it is whole."""
+        decoder = connection.decoder
+        for _ in range(BIG_READS):
+            decoder.feed(data)
+            if decoder.waiting:
+                self._take(connection)
+            if self._news or not data or not decoder.waiting:
+                break
+            data = connection.link.read()
+
     def _take(self, connection: Any) -> None:
         for _ in range(MESSAGES_A_TICK):
             message = connection.decoder.next()
             if message is None:
                 return
-            self.heard += 1
             kind = message[0]
             if kind == RECORDS:
-                self._news.append(message[1])
-                self.words[0] += len(message[1])
-            elif kind == EVENT:
+                self._keep_records(message[1])
+                continue
+            self.heard += 1
+            if kind == EVENT:
                 try:
                     self._event(message[1], message[2])
                 except (KeyError, TypeError, ValueError) as error:

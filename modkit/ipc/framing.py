@@ -66,6 +66,21 @@ class Decoder:
         """Adds what arrived."""
         self._data += data
 
+    def records_in(self, data: bytes) -> bytes | None:
+        """The records, when nothing waits here and `data` is one frame of them, whole; else None, and feed() it.
+
+        That is what arrives in nearly every frame of a game, which has emptied the caches by then: no parser,
+        nothing kept, no second look.
+        """
+        if self._data or data[4:6] != b"\x92\x04":
+            return None
+        size = len(data) - 4
+        width = _BIN.get(data[6:7], 0)
+        begin = 7 + width
+        if not width or size > self.limits.frame or int.from_bytes(data[:4], "big") != size:
+            return None
+        return data[begin:] if int.from_bytes(data[7:begin], "big") == len(data) - begin else None
+
     @property
     def waiting(self) -> int:
         """Bytes that are not yet a message."""
@@ -85,14 +100,6 @@ class Decoder:
             return None
         start = self._at + 4
         self._at = start + size
-        head = bytes(self._data[start : start + 5])
-        if head[:2] == b"\x92\x04":  # records, the one kind that comes in every frame of a game: no parser needed
-            width = _BIN.get(head[2:3], 0)
-            if width and int.from_bytes(head[3 : 3 + width], "big") == size - 3 - width:
-                records = bytes(self._data[start + 3 + width : self._at])
-                if self._at == len(self._data):
-                    self._drop()
-                return [RECORDS, records]
         with memoryview(self._data) as whole, whole[start : self._at] as body:
             message = _unpack(body)
         _check(message, self.limits.depth)

@@ -47,6 +47,14 @@ class CheckedRecords:
             raise
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise ProtocolError(f"the engine's process sent records that are none: {str(error)[:100]}") from None
+        if (  # a token, which most are, without the general way's calls
+            type(event) is list
+            and len(event) == 4
+            and event[1] == Worker.TOKEN
+            and type(event[0]) is type(event[1]) is type(event[2]) is int
+            and type(event[3]) is str
+        ):
+            return event
         if type(event) is not list or len(event) < 2 or type(event[0]) is not int or type(event[1]) is not int:
             raise ProtocolError("the engine's process sent a record that is none")
         shape = _SHAPES.get(event[1])

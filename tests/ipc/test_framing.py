@@ -108,6 +108,30 @@ def test_the_deepest_message_that_is_allowed_passes() -> None:
         decode(frame(nested(7, "array")), depth=8)
 
 
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_535, 65_536])
+def test_a_chunk_that_is_one_frame_of_records_is_known_without_a_parser(size: int) -> None:
+    records = random.Random(size).randbytes(size)
+    data = encode([RECORDS, records])
+    known = Decoder().records_in(data)
+    assert known == (records if size < 65_536 else None)  # a longer one takes more than one chunk anyway
+    decoder = Decoder()
+    decoder.feed(data)
+    assert decoder.next() == [RECORDS, records]
+
+
+def test_anything_else_is_left_to_the_parser() -> None:
+    records = b"\x01" * 300
+    data = encode([RECORDS, records])
+    for wrong in (b"", data[:-1], data + b"\0", data + data, data[:6], encode([EVENT, "x", {}])):
+        assert Decoder().records_in(wrong) is None
+    for at in range(9):  # one byte of what says how long it is, or what
+        assert Decoder().records_in(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]) is None
+    assert Decoder(Limits(frame=100)).records_in(data) is None
+    begun = Decoder()
+    begun.feed(data[:10])
+    assert begun.records_in(data) is None
+
+
 def test_a_bucket_lets_a_burst_through_and_then_as_many_as_time_brings() -> None:
     clock = ManualClock()
     rate = Rate(Limits(rate=10, burst=5), clock)
