@@ -2,7 +2,8 @@
 
     python -m benchmarks.cells ENGINE MODE --model FILE --work AMOUNT [--tokens N] [--streams N]
 
-ENGINE: shared (the C loop through cffi), modkit, llama_cpp_python, nobodywho. MODE: see benchmarks/hosts.py.
+ENGINE: shared (the C loop through cffi), beside (the C loop's program, a process of its own), modkit,
+llama_cpp_python, nobodywho. MODE: see benchmarks/hosts.py.
 The rivals run under a Python that has them and not modkit: so imports are inside the functions. A rival
 speaks on a thread of its own and hands pieces to the frame through a deque, as its users do; its tick is
 the emptying of that deque.
@@ -186,7 +187,36 @@ def shared(a: argparse.Namespace) -> Result:
     }
 
 
-ENGINES = {"shared": shared, "modkit": modkit, "llama_cpp_python": llama_cpp_python, "nobodywho": nobodywho}
+def beside(a: argparse.Namespace) -> Result:
+    """What any generation costs the frames of this machine: the game here, the C loop in another process."""
+    from benchmarks import plain
+    from modkit.native import load
+
+    library = load()
+    program = plain.compile_program(library.path)
+    started = plain.start_program(
+        program, library.path, plain.params(library, CONTEXT, THREADS), Path(a.model), PROMPT, a.tokens
+    )
+    assert started.stderr is not None
+    if started.stderr.readline().strip() != "warm":
+        plain.result_of(started)  # raises what it said
+    loud = hosts.run(a.mode, a.work, lambda: None, lambda _: started.poll() is not None)
+    measured = plain.result_of(started)
+    quiet = _quiet(a, lambda: None)
+    return {
+        **_result(quiet, loud, measured["faults"], measured["tokens"]),
+        **{key: measured[key] for key in ("tokens_per_second", "rss_kib", "token_ids")},
+        "library": f"llama.cpp {library.version} ({library.path.name})",
+    }
+
+
+ENGINES = {
+    "shared": shared,
+    "beside": beside,
+    "modkit": modkit,
+    "llama_cpp_python": llama_cpp_python,
+    "nobodywho": nobodywho,
+}
 
 
 def main() -> None:

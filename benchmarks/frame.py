@@ -48,6 +48,8 @@ class Cell:
 CELLS = (
     Cell("program", "idle"),
     Cell("shared", "idle"),
+    Cell("beside", "60fps"),
+    Cell("beside", "flat"),
     *(Cell("modkit", mode) for mode in hosts.MODES),
     Cell("modkit", "60fps", 4),
     Cell("modkit", "flat", 4),
@@ -128,7 +130,7 @@ class Bench:
             self.program = None
             return {"failed": str(error)}
         library = f"llama.cpp {self.library.version} ({self.library.path.name})"
-        return {**made, "token_ids": made["tokens"], "tokens": len(made["tokens"]), "library": library}
+        return {**made, "library": library}
 
 
 def _measure(bench: Bench, cell: Cell, label: str) -> dict[str, Any]:

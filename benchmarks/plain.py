@@ -81,21 +81,31 @@ def compile_shared() -> Path:
     return _compile(FOLDER / "plain_loop.so", ["-DPLAIN_SHARED", "-shared", "-fPIC"])
 
 
+def start_program(
+    program: Path, library: Path, blobs: bytes, model: Path, prompt: str, tokens: int
+) -> subprocess.Popen[str]:
+    """Starts a measurement in a process of its own. It writes "warm" to stderr when the reply that counts begins."""
+    params_file = FOLDER / "params.bin"
+    params_file.write_bytes(blobs)
+    command = [str(program), str(library), str(params_file), str(model), prompt, str(tokens)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def result_of(started: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it measured; raises Unavailable when the library does not open there."""
+    out, err = started.communicate()
+    if started.returncode != 0:
+        raise Unavailable(f"the plain C program failed: {err.strip()[:300] or started.returncode}")
+    measured: dict[str, Any] = json.loads(out)
+    measured["token_ids"] = measured.pop("tokens")
+    return {**measured, "tokens": len(measured["token_ids"])}
+
+
 def run_program(
     program: Path, library: Path, blobs: bytes, model: Path, prompt: str, tokens: int
 ) -> dict[str, Any]:
-    """One measurement in a process of its own; raises Unavailable when the library does not open there."""
-    params_file = FOLDER / "params.bin"
-    params_file.write_bytes(blobs)
-    done = subprocess.run(
-        [str(program), str(library), str(params_file), str(model), prompt, str(tokens)],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise Unavailable(f"the plain C program failed: {done.stderr.strip()[:300] or done.returncode}")
-    measured: dict[str, Any] = json.loads(done.stdout)
-    return measured
+    """One measurement in a process of its own, with nothing beside it; raises Unavailable."""
+    return result_of(start_program(program, library, blobs, model, prompt, tokens))
 
 
 def run_shared(

@@ -134,6 +134,9 @@ static int measure(const table *t, blob model_params, blob context_params, const
         return 2;
     }
     failed = generate(t, context, t->llama_model_get_vocab(model), prompt, 16, out);
+#ifndef PLAIN_SHARED
+    fputs("warm\n", stderr); /* for a host that plays frames beside the reply that counts */
+#endif
     return failed ? failed : generate(t, context, t->llama_model_get_vocab(model), prompt, n, out);
 }
 

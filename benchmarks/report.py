@@ -14,6 +14,7 @@ __all__ = ["frame_section", "page"]
 NAMES = {
     "program": "plain C loop, a program",
     "shared": "plain C loop, through cffi",
+    "beside": "plain C loop, another process",
     "modkit": "modkit",
     "llama_cpp_python": "llama-cpp-python in a thread",
     "nobodywho": "nobodywho",
