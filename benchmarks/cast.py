@@ -80,7 +80,7 @@ def with_modkit(model: Path, cast: int, tokens: int, threads: int, together: boo
     with Engine(model, context=CONTEXT, slots=slots, threads=threads, gpu_layers=0, cache_ram=None, draft=0) as engine:
         while engine.loading:
             engine.tick()
-        time.sleep(2.0)  # it learns what a batch costs
+        time.sleep(3.0)  # it learns what a batch costs
         begun = time.perf_counter()
         times: list[list[float]] = [[] for _ in range(cast)]
         if together:
@@ -173,17 +173,19 @@ def section(
             for _ in range(rounds):
                 for way in WAYS:
                     found[way].append(measure(way, model, cast, tokens, threads))
-            rate = {way: median(r["rate"] for r in found[way]) for way in WAYS}
+                    rate = found[way][-1]["rate"]
+                    print(f"{kind}, {cast} speakers, {way}: {rate:.1f} tok/s", file=sys.stderr, flush=True)
+            rates = {way: median(r["rate"] for r in found[way]) for way in WAYS}
             second = {way: median(r["second"] for r in found[way]) * 1e3 for way in WAYS}
             share = min(r["share"] for r in found["together"])
-            ratios = [f"{rate['together'] / rate[other]:.2f}" for other in WAYS[1:]]
+            ratios = [f"{rates['together'] / rates[other]:.2f}" for other in WAYS[1:]]
             ends = [f"{share:.2f}", f"{second['together']:.0f}", f"{second['server']:.0f}"]
-            rows.append([kind, str(cast), *(f"{rate[way]:.1f}" for way in WAYS), *ratios, *ends])
+            rows.append([kind, str(cast), *(f"{rates[way]:.1f}" for way in WAYS), *ratios, *ends])
             if cast > 1:
                 cells += 1
-                wins += rate["together"] >= 1.2 * rate["server"]
+                wins += rates["together"] >= 1.2 * rates["server"]
                 for other in ("in turn", "server"):
-                    ratio = rate["together"] / rate[other]
+                    ratio = rates["together"] / rates[other]
                     targets.append(Target(f"{kind}, {cast} speakers: ≥ 1.0 × {other}", f"{ratio:.2f} ×", ratio >= 1))
                 targets.append(Target(f"{kind}, {cast} speakers: shares ≥ 0.5", f"{share:.2f}", share >= 0.5))
     targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))

@@ -3,8 +3,10 @@
  * also reads the model's pages in, which the first reply would have to wait for. Worker thread alone. */
 #include "engine.h"
 
-/* The first, unmeasured, reads the pages in; then each size twice, the most useful first. */
-static const int32_t sizes[] = {1, 1, 2, 4, 1, 2, 4, 8, 3, 8, 3, 6, 5, 16, 6, 5, 16, 12, 32, 12, 32, 7, 10, 24, 64, 64};
+/* The first, unmeasured, reads the pages in; then each size twice, the most useful first. Negative: tokens of a
+ * prompt, of which the last alone has logits; once each, for what a longer slice saves shows without a repeat. */
+static const int32_t sizes[] = {1, 1,  2, 4, 1, -32, 2, 4,  8,  -64, 3,  8,  3, 6, 5,
+                                16, 6, -128, 5, 16, 12, 32, 12, 32,  7, 10, 24, 64, 64};
 
 static bool may(const mk_engine *e) {
     if (e->memory == NULL || e->config.calibrate_seconds <= 0 || e->calibration >= sizeof sizes / sizeof *sizes
@@ -19,12 +21,14 @@ static bool may(const mk_engine *e) {
     return true;
 }
 
-/* n tokens with logits: of as many sequences, or of one where there are not so many. */
-static bool fill(mk_engine *e, int32_t n) {
+/* n tokens with logits: of as many sequences, or of one where there are not so many. Or a prompt of -n. */
+static bool fill(mk_engine *e, int32_t size) {
     mk_batch *b = &e->batch;
-    bool spread = n <= (int32_t) e->config.slots;
+    bool prompt = size < 0;
+    int32_t n = prompt ? -size : size;
+    bool spread = !prompt && n <= (int32_t) e->config.slots;
     int32_t most = (int32_t) e->config.slots > MK_MAX_DRAFT ? (int32_t) e->config.slots : MK_MAX_DRAFT + 1;
-    if (n > most || n > e->batch_room || n > (int32_t) e->info.context) {
+    if ((n > most && !prompt) || n > e->batch_room || n > (int32_t) e->info.context) {
         return false;
     }
     b->n_tokens = n;
@@ -33,19 +37,20 @@ static bool fill(mk_engine *e, int32_t n) {
         b->pos[i] = spread ? 0 : i;
         b->n_seq_id[i] = 1;
         b->seq_id[i][0] = spread ? i : 0;
-        b->logits[i] = 1;
+        b->logits[i] = !prompt || i == n - 1;
     }
     return true;
 }
 
 bool mk_calibrate(mk_engine *e) {
-    int32_t n, result;
+    int32_t size, slots, result;
     double seconds, begun;
     if (!may(e)) {
         return false;
     }
-    n = sizes[e->calibration++];
-    if (!fill(e, n)) {
+    size = sizes[e->calibration++];
+    slots = size < 0 ? 1 : size < (int32_t) e->config.slots ? size : (int32_t) e->config.slots;
+    if (!fill(e, size)) {
         return true;
     }
     atomic_store(&e->calibrating, true);
@@ -61,14 +66,14 @@ bool mk_calibrate(mk_engine *e) {
     e->table.llama_synchronize(e->context);
     seconds = mk_clock(e) - begun;
     atomic_store(&e->calibrating, false);
-    for (int32_t i = 0; i < n && i < (int32_t) e->config.slots; i++) {
+    for (int32_t i = 0; i < slots; i++) {
         mk_slot_truncate(e, &e->slots[i], 0);
     }
     e->measuring = false;
     mk_library_leave(e);
     e->calibrated += seconds;
     if (result == 0 && e->calibration > 1) {
-        mk_curve_learn(&e->speaking_cost, n, seconds);
+        mk_curve_learn(size < 0 ? &e->prefill_cost : &e->speaking_cost, size < 0 ? -size : size, seconds);
     } else if (result != 0 && result != 2) {
         e->calibrated = e->config.calibrate_seconds; /* such a batch cannot be had: what remains is learned from life */
     }

@@ -37,9 +37,13 @@ double mk_curve_at(const mk_curve *c, int32_t n) {
            + (c->seconds[above] - c->seconds[below]) * (n - sizes[below]) / (sizes[above] - sizes[below]);
 }
 
+static bool is_hearsay(const mk_curve *c, int32_t i) {
+    return c->hearsay[i] > 1.25 || c->hearsay[i] < 0.8;
+}
+
 bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within) {
     int32_t i = knot(n);
-    return c->seconds[i] > 0 && c->decodes - c->seen[i] < within;
+    return c->seconds[i] > 0 && c->decodes - c->seen[i] < within && !is_hearsay(c, i);
 }
 
 int32_t mk_curve_most(const mk_curve *c) {
@@ -52,7 +56,8 @@ int32_t mk_curve_most(const mk_curve *c) {
 
 /* Whatever else the machine does makes a decode slower, never faster: so a fast sample counts more than a
  * slow one. Half of what a size's estimate moved by is taken over by all others: a machine that has become
- * busy, or a conversation that has become long, makes all of them dearer. */
+ * busy, or a conversation that has become long, makes all of them dearer. That is a guess: a size that it has moved
+ * far is measured as if for the first time. */
 void mk_curve_learn(mk_curve *c, int32_t n, double seconds) {
     int32_t at = knot(n < 1 ? 1 : n);
     double sample = n < 1 ? 0 : seconds * sizes[at] / n, old = c->seconds[at], moved;
@@ -60,14 +65,17 @@ void mk_curve_learn(mk_curve *c, int32_t n, double seconds) {
         return;
     }
     c->seen[at] = ++c->decodes;
-    if (old <= 0) {
+    if (old <= 0 || is_hearsay(c, at)) {
         c->seconds[at] = sample;
+        c->hearsay[at] = 1;
         return;
     }
+    c->hearsay[at] = 1;
     sample = sample > 4 * old ? 4 * old : sample;
     c->seconds[at] += (sample - old) * (sample < old ? 0.7 : 0.1);
     moved = sqrt(c->seconds[at] / old); /* a root, so that ups and downs of one size leave no trace in the others */
     for (int32_t i = 0; i < MK_KNOTS; i++) {
         c->seconds[i] *= i == at ? 1 : moved;
+        c->hearsay[i] *= i == at ? 1 : moved;
     }
 }

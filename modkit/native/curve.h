@@ -15,12 +15,14 @@ enum { MK_KNOTS = 52, MK_STALE = 600 /* decodes after which a price may have cha
 typedef struct mk_curve {
     double seconds[MK_KNOTS]; /* of a decode of that size; 0: never seen */
     uint32_t seen[MK_KNOTS];  /* mk_curve.decodes when it was last measured */
+    double hearsay[MK_KNOTS]; /* what the other sizes have multiplied it by since */
     uint32_t decodes;
 } mk_curve;
 
 /* Seconds of a decode of n tokens; 0 while nothing is known at all. */
 double mk_curve_at(const mk_curve *c, int32_t n);
-/* True when a decode of about n tokens was measured, less than `within` measured decodes ago. */
+/* True when a decode of about n tokens was measured, less than `within` measured decodes ago, and what others have
+ * shown since has not moved it far. */
 bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within);
 /* The largest size that was ever measured; 0 when none was. */
 int32_t mk_curve_most(const mk_curve *c);

@@ -141,7 +141,7 @@ typedef struct mk_embedder {
 /* What the batch under way is expected to show about costs. */
 typedef struct mk_forecast {
     int32_t speaking, prefill; /* tokens of either kind */
-    bool speaking_is_one, prefill_is_one; /* computed in one go, so that its time is a measure of its size */
+    bool speaking_is_one;      /* computed in one go, so that its time is a measure of its size */
     bool exploring;            /* a size tried to learn its price, not because it is the best known */
     double rate;               /* tokens a second without a draft */
 } mk_forecast;

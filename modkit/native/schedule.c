@@ -9,10 +9,14 @@ static const double weights[] = {1, 2, 4}; /* ambient, near, player */
 
 enum {
     LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
+    MOST_AHEAD = 8,      /* and be told so */
     FRESH = 4,            /* what the first token of a stream counts */
     LEAST_SLICE = 4,      /* tokens of prefill in a batch */
     FIRST_SLICE = 16,     /* while nothing is known of its price */
 };
+
+/* Seconds that a slice may take for the sake of its price: alone; beside speakers; beside more important ones. */
+static const double MOST_ALONE = 0.5, MOST_BESIDE = 0.25, MOST_BENEATH = 0.1;
 
 static double weight(const mk_slot *slot) {
     int32_t priority = slot->job->ask.priority;
@@ -232,12 +236,12 @@ static double prefill_cost(const mk_engine *e, int32_t n) {
     return seconds <= 0 || (spoken > 0 && spoken < seconds) ? spoken : seconds;
 }
 
-/* As many tokens as the time holds. Where a short slice is dear by the token (a batch of few tokens is, on a
- * CPU), it may take up to four times as long for three quarters of the price: a prompt that is read at
- * half the speed keeps everybody waiting for longer in the end. */
-static int32_t slice(mk_engine *e, bool alone) {
-    double seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * scale(e) / e->crowd;
-    double most = alone ? 2 * seconds : 4 * seconds, gain = alone ? 0.9 : 0.75, dear;
+/* As many tokens as the usual time holds. Where a short slice is dear by the token (a batch of few tokens is, on
+ * a CPU), it may take up to `most` seconds while each doubling saves a tenth of the price: a prompt that is read
+ * at half the speed keeps everybody waiting for longer in the end. What a doubling saves is known from the
+ * calibration or, where nobody is disturbed by it, tried. */
+static int32_t slice(mk_engine *e, bool alone, double most) {
+    double share = scale(e) / e->crowd, seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * share;
     int32_t n = LEAST_SLICE, room = e->batch_room;
     if (prefill_cost(e, 1) <= 0) {
         return FIRST_SLICE;
@@ -245,9 +249,9 @@ static int32_t slice(mk_engine *e, bool alone) {
     while (n < room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
         n += 1 + n / 16;
     }
-    dear = prefill_cost(e, n) / n;
-    for (int32_t m = 2 * n; m <= room && prefill_cost(e, m) <= most; m *= 2) {
-        n = prefill_cost(e, m) / m < gain * dear ? m : n;
+    for (int32_t m = 2 * n; m <= room && prefill_cost(e, m) <= most * share; m *= 2) {
+        bool try = alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX);
+        n = try || prefill_cost(e, m) / m < 0.9 * prefill_cost(e, n) / n ? m : n;
     }
     return n > room ? room : n;
 }
@@ -309,26 +313,81 @@ static void add_draft(mk_engine *e, mk_slot *slot) {
     }
 }
 
+/* In one shared cache: beside the speakers, parts of several prompts. */
 static void add_prefill(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling) {
-    int32_t take[MK_MAX_SLOTS] = {0}, parts = 0;
-    atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
+    int32_t take[MK_MAX_SLOTS] = {0};
     if (n_prefilling == 0) {
         return;
     }
-    share_slice(e, slice(e, !speaking), n_prefilling, take);
+    atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
+    share_slice(e, slice(e, !speaking, speaking ? MOST_BESIDE : MOST_ALONE), n_prefilling, take);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (take[i] > 0) {
             batch_add(e, &e->slots[i], take[i]);
             e->forecast.prefill += take[i];
-            parts++;
         }
     }
-    e->forecast.prefill_is_one = parts == 1 || e->config.unified;
+}
+
+/* The prompt that is read next: the one with the least left to read, by weight, and by how long it has waited. */
+static int32_t next_prompt(const mk_engine *e) {
+    int32_t next = -1;
+    double least = 0;
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        const mk_slot *slot = &e->slots[i];
+        double key = is_prefilling(slot) ? mk_prefill_left(slot) / (weight(slot) * (1 + slot->skipped)) : 0;
+        if (is_prefilling(slot) && (next < 0 || key < least)) {
+            next = (int32_t) i;
+            least = key;
+        }
+    }
+    return next;
+}
+
+/* How many tokens of that slot may go with `each` of its neighbours; 0 when it does not read. */
+static int32_t goes_with(const mk_engine *e, int32_t i, int32_t each) {
+    const mk_slot *slot = i < 0 || i >= (int32_t) e->config.slots ? NULL : &e->slots[i];
+    int32_t left = slot != NULL && is_prefilling(slot) ? mk_prefill_left(slot) : 0;
+    return left < each ? left : each;
+}
+
+/* With a cache for each, llama.cpp computes as many tokens of neighbours together as all of them have, and what is
+ * left of each by itself. So short prompts are read together with their neighbours', the same number of tokens of
+ * each: slots[low .. high], `each` of them. */
+typedef struct run {
+    int32_t low, high, each;
+} run;
+
+static run choose_run(mk_engine *e, int32_t speakers, double heaviest_speaker) {
+    int32_t next = next_prompt(e);
+    double most = heaviest_speaker <= 0 ? MOST_ALONE : heaviest_speaker <= weight(&e->slots[next]) ? MOST_BESIDE : MOST_BENEATH;
+    int32_t room = slice(e, heaviest_speaker <= 0, most), left = e->batch_room - speakers; /* at least 1: a slot reads */
+    run r = {next, next, 0};
+    room = room < left ? room : left;
+    r.each = goes_with(e, next, room);
+    for (;;) {
+        int32_t n = r.high - r.low + 1, below = goes_with(e, r.low - 1, r.each), above = goes_with(e, r.high + 1, r.each);
+        int32_t more = below > above ? below : above;
+        if (more * (n + 1) <= r.each * n || more * (n + 1) > room) {
+            return r;
+        }
+        r.each = more;
+        r.low -= below > above;
+        r.high += below <= above;
+    }
+}
+
+static void add_run(mk_engine *e, run r) {
+    for (int32_t i = r.low; i <= r.high; i++) {
+        batch_add(e, &e->slots[i], r.each);
+        e->forecast.prefill += r.each;
+    }
 }
 
 /* ---- the batch ---- */
 
-/* Time does not stand still for who has not spoken yet: nobody has something to catch up from before. */
+/* Time does not stand still for who has not spoken yet: nobody has something to catch up from before. And nobody
+ * pays for long for having been the neighbour of all the others for a while. */
 static void keep_accounts(mk_engine *e) {
     double least = -1;
     for (uint32_t i = 0; i < e->config.slots; i++) {
@@ -340,19 +399,46 @@ static void keep_accounts(mk_engine *e) {
     e->served = least > e->served ? least : e->served;
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
-        slot->served = slot->served < e->served ? e->served : slot->served;
+        double most = e->served + (slot->job != NULL ? MOST_AHEAD / weight(slot) : 0);
+        slot->served = slot->served < e->served ? e->served : slot->served > most ? most : slot->served;
     }
+}
+
+static void add_speakers(mk_engine *e, const choice *c, double pace, double now) {
+    int32_t before = e->batch.n_tokens;
+    for (int32_t i = 0; i < c->size; i++) {
+        mk_slot *slot = c->slots[c->from + i];
+        batch_add(e, slot, 1);
+        slot->served += 1 / weight(slot);
+        next_is_due(slot, pace, now, 1);
+        add_draft(e, slot);
+    }
+    e->forecast.speaking = e->batch.n_tokens - before;
+}
+
+/* The order keeps a speaker's one token from being computed with the first of each of its neighbours' prompts, which
+ * would make two dear batches of a cheap one and a slice: only a sequence one above the last joins in. */
+static void add_apart(mk_engine *e, const choice *c, run r, double pace, double now) {
+    bool above = c->size > 0 && c->slots[c->from]->seq > e->slots[r.high].seq;
+    if (above) {
+        add_speakers(e, c, pace, now);
+    }
+    add_run(e, r);
+    if (!above) {
+        add_speakers(e, c, pace, now);
+    }
+    atomic_store(&e->alone, c->size == 0 && r.low == r.high ? e->slots[r.low].job->ask.id : 0);
 }
 
 void mk_batch_fill(mk_engine *e) {
     choice c = {.n = 0};
     int32_t n_prefilling = 0;
-    bool speaking = false;
+    double pace = atomic_load(&e->pace), now = pace > 0 ? mk_now() : 0, heaviest = 0;
     uint64_t prefilling = 0;
-    double pace = atomic_load(&e->pace), now = pace > 0 ? mk_now() : 0;
     e->batch.n_tokens = 0;
     e->next_due = 0;
     e->forecast = (mk_forecast){0};
+    atomic_store(&e->alone, 0);
     mk_adapters_choose(e);
     keep_accounts(e);
     for (uint32_t i = 0; i < e->config.slots; i++) {
@@ -360,7 +446,7 @@ void mk_batch_fill(mk_engine *e) {
         slot->output = -1;
         slot->n_batch = 0;
         slot->n_draft = slot->match = 0;
-        speaking = speaking || is_speaking(slot);
+        heaviest = is_speaking(slot) && weight(slot) > heaviest ? weight(slot) : heaviest;
         if (is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
         } else if (is_prefilling(slot)) {
@@ -375,14 +461,12 @@ void mk_batch_fill(mk_engine *e) {
         }
         e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
-    for (int32_t i = 0; i < c.size; i++) {
-        batch_add(e, c.slots[c.from + i], 1);
-        c.slots[c.from + i]->served += 1 / weight(c.slots[c.from + i]);
-        next_is_due(c.slots[c.from + i], pace, now, 1);
-        add_draft(e, c.slots[c.from + i]);
+    if (n_prefilling > 0 && !e->config.unified) {
+        add_apart(e, &c, choose_run(e, c.size, heaviest), pace, now);
+    } else {
+        add_speakers(e, &c, pace, now);
+        add_prefill(e, heaviest > 0, n_prefilling, prefilling);
     }
-    e->forecast.speaking = e->batch.n_tokens;
-    add_prefill(e, speaking, n_prefilling, prefilling);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].skipped += e->slots[i].n_batch == 0;
     }
@@ -401,7 +485,6 @@ void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted) {
 
 void mk_learn(mk_engine *e, double seconds, double wall) {
     const mk_forecast *forecast = &e->forecast;
-    double speaking;
     if (e->config.clock == NULL && e->config.on_cpu && seconds > 0) {
         double now = wall / seconds < 1 ? 1 : wall / seconds > 8 ? 8 : wall / seconds;
         e->crowd += 0.05 * (now - e->crowd);
@@ -416,12 +499,12 @@ void mk_learn(mk_engine *e, double seconds, double wall) {
             e->credit -= more > 0 ? more : 0;
         }
         mk_curve_learn(&e->speaking_cost, forecast->speaking, seconds);
-    } else if (forecast->speaking == 0 && forecast->prefill_is_one) {
+    } else if (forecast->speaking == 0 && forecast->prefill > 0) {
         mk_curve_learn(&e->prefill_cost, forecast->prefill, seconds);
-    } else if (forecast->prefill >= LEAST_SLICE && forecast->prefill_is_one && e->config.unified) {
+    } else if (forecast->prefill >= LEAST_SLICE && e->config.unified) {
         mk_curve_learn(&e->prefill_cost, forecast->prefill + forecast->speaking, seconds);
-    } else if (forecast->prefill >= LEAST_SLICE && forecast->prefill_is_one && forecast->speaking_is_one) {
-        speaking = mk_curve_at(&e->speaking_cost, forecast->speaking);
-        mk_curve_learn(&e->prefill_cost, forecast->prefill, seconds - speaking > 0.3 * seconds ? seconds - speaking : 0.3 * seconds);
+    } else if (forecast->prefill >= LEAST_SLICE && forecast->speaking_is_one) {
+        double read = seconds - mk_curve_at(&e->speaking_cost, forecast->speaking);
+        mk_curve_learn(&e->prefill_cost, forecast->prefill, read > 0.3 * seconds ? read : 0.3 * seconds);
     }
 }

@@ -27,7 +27,7 @@ __all__ = ["Settings", "configure", "default_threads", "parse_bytes"]
 SLICE_SECONDS = 0.025
 SLICE_SECONDS_ALONE = 0.100
 # What may be spent, idle after the load, on learning what a batch of each size costs.
-CALIBRATE_SECONDS = 1.0
+CALIBRATE_SECONDS = 2.0
 BATCH = 512
 ALL_LAYERS = 9999
 MAX_BYTES = 1 << 60

@@ -28,11 +28,13 @@ static const double gpu[] = {0, 10, 10, 10.1, 10.1, 10.2, 10.2, 10.3, 10.3, 10.4
 static const double *const tables[] = {q8_0, q4_0, f16, xq4_0, gpu};
 enum { TABLES = sizeof tables / sizeof *tables, MOST = 1 << 18 };
 
+static double sinks = 1; /* what a token of 64 costs, measured by one of 16 */
+
 /* The price list in use, up to 64 tokens, in seconds. */
 static void price_as(double *out, const double *milliseconds) {
     out[0] = 0;
     for (int n = 1; n <= 64; n++) {
-        out[n] = 1e-3 * (n <= 16 ? milliseconds[n] : milliseconds[16] * n / 16);
+        out[n] = 1e-3 * (n <= 16 ? milliseconds[n] : milliseconds[16] * n / 16 * (1 - (1 - sinks) * (n - 16) / 48));
     }
 }
 
@@ -71,7 +73,7 @@ static double prices[65];
 
 /* How many decodes the calibration of so many slots takes. */
 static int calibration(uint32_t slots) {
-    return slots <= 16 ? 21 : slots < 64 ? 24 : 26;
+    return slots <= 16 ? 24 : slots < 64 ? 27 : 29;
 }
 
 static void open_with_drafts(const double *milliseconds, uint32_t slots, bool unified, int draft) {
@@ -228,7 +230,7 @@ static void fair_and_fast_whatever_the_prices(void) {
 static void prices_that_change_are_learned_anew(void) {
     for (int way = 0; way < 2; way++) {
         static double later[65];
-        int n = 4, half;
+        int n = 4, half, last;
         double begun;
         open_priced(way ? q8_0 : q4_0, 4, false);
         price_as(later, way ? q4_0 : q8_0);
@@ -238,12 +240,13 @@ static void prices_that_change_are_learned_anew(void) {
         atomic_store(&fake_prices, later);
         mk_engine_pause(h.engine, false);
         host_until_all_ended(&h);
-        half = atomic_load(&n_history) / 4 * 3; /* by then */
+        span(n, &half, &last);
+        half += (last - half) / 4 * 3; /* by then */
         begun = history[half].at;
         for (int i = 1; i <= 64; i++) {
             prices[i] = later[i];
         }
-        CHECK((3500 - half) / (history[3500].at - begun) > 0.9 * best_rate(4));
+        CHECK((last - half) / (history[last].at - begun) > 0.9 * best_rate(4));
         host_close(&h);
     }
 }
@@ -520,6 +523,59 @@ static void prefill_keeps_to_its_slice(void) {
     }
 }
 
+/* Seconds until eight who begin at once have each read a prompt and said as many tokens. */
+static double eight_begin_at_once(const double *milliseconds, int tokens) {
+    double begun;
+    open_priced(milliseconds, 8, false);
+    begun = fake_clock();
+    n_speak_together(8, tokens);
+    begun = fake_clock() - begun;
+    host_close(&h);
+    return begun;
+}
+
+/* Seconds from a question of so many tokens to the first word of its answer, beside somebody who speaks. */
+static double first_word_of_a_newcomer(const double *milliseconds, int tokens) {
+    int mark;
+    double asked;
+    open_priced(milliseconds, 8, false);
+    atomic_store(&fake.decode_us, 50);
+    ask_for(900, MK_NEAR);
+    mk_engine_pause(h.engine, false);
+    host_until_heard(&h, 1, 20);
+    mk_engine_pause(h.engine, true);
+    while (!atomic_load(&h.engine->sleeping)) {
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+    mark = atomic_load(&n_history);
+    asked = fake_clock();
+    ask_again(tokens, 77, 3);
+    atomic_store(&fake.decode_us, 0);
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    while (history[mark].seq == history[0].seq) {
+        mark++;
+    }
+    asked = history[mark].at - asked;
+    host_close(&h);
+    return asked;
+}
+
+/* Against reading it all in one batch, as servers do, and then speaking in one. */
+static void prompts_are_read_about_as_fast_as_in_one_batch(void) {
+    for (int t = 0; t < TABLES; t++) {
+        for (int tenths = 10; tenths > 5; tenths -= 2) {
+            double eight, newcomer;
+            sinks = 0.1 * tenths;
+            eight = eight_begin_at_once(tables[t], 60);
+            newcomer = first_word_of_a_newcomer(tables[t], 200);
+            CHECK(eight < 1.1 * (fake_price(8 * 61) + 60 * prices[8]));
+            CHECK(newcomer < 1.7 * fake_price(201)); /* the speaker's tokens among it */
+        }
+    }
+    sinks = 1;
+}
+
 static void late_frames_shorten_the_slices(void) {
     int usual = longest_slice(0, false), shorter = longest_slice(1, false);
     CHECK(shorter >= 4 && shorter < 0.75 * usual);
@@ -607,6 +663,7 @@ int main(int argc, char **argv) {
     RUN(drafts_pay_or_are_left_out);
     RUN(drafts_change_nothing_of_what_is_said);
     RUN(nobody_is_faster_than_the_pace);
+    RUN(prompts_are_read_about_as_fast_as_in_one_batch);
     RUN(late_frames_shorten_the_slices);
     RUN(the_worker_is_as_modest_as_it_was_told);
     RUN(a_hundred_thousand_steps);
