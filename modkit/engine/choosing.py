@@ -18,7 +18,7 @@ from modkit.errors import EngineError, ModkitError, OptionError
 from modkit.native.sampling import MAX_LOGPROBS, Options
 
 if TYPE_CHECKING:
-    from modkit.engine.engine import Engine
+    from modkit.engine.asking import Asking
     from modkit.engine.template import Segment
 
 __all__ = ["Choose", "start"]
@@ -29,7 +29,7 @@ Choose = Callable[[Sequence[TokenLogprob], Sequence[int]], int]
 """(the likeliest tokens, best first; the tokens said so far) -> the id of one of them. On the helper thread."""
 
 
-def start(engine: Engine, stream: Stream, segments: list[Segment], options: Options, **named: Any) -> None:
+def start(engine: Asking, stream: Stream, segments: list[Segment], options: Options, **named: Any) -> None:
     """Begins to speak on `stream`; raises what a submit raises. Inside tick() or the asking call."""
     if options.grammar is not None:
         raise OptionError("grammar: a sampler in Python chooses freely; hold it to a grammar with a Sampler instead")
@@ -38,7 +38,7 @@ def start(engine: Engine, stream: Stream, segments: list[Segment], options: Opti
 
 class _Speaker:
     def __init__(
-        self, engine: Engine, stream: Stream, segments: list[Segment], options: Options, named: dict[str, Any]
+        self, engine: Asking, stream: Stream, segments: list[Segment], options: Options, named: dict[str, Any]
     ) -> None:
         self._engine, self._stream, self._segments, self._named = engine, stream, segments, named
         self._choose: Choose = options.sampler  # type: ignore[assignment]
