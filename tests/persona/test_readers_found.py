@@ -382,3 +382,59 @@ def test_a_quotation_that_never_ends_costs_what_it_is_long(tmp_path: Path) -> No
     head = ASSET[: ASSET.index("  - id: 4")]
     long = head + "  - id: 4\n    fields:\n    - title: Title\n      value: \"never\n" + "  closed: no\n" * 300_000
     assert lines_of(tmp_path, "a.asset", long) == []
+
+
+# Twine
+
+
+PASSAGES = """<tw-storydata name="Quay"><tw-passagedata pid="1" name="Start" tags="">The lamp is {lamp.state}.
+[[Light it-&gt;Lit]]</tw-passagedata></tw-storydata>"""
+
+
+def page(program: str, story: str) -> str:
+    return f"<!DOCTYPE html>\n<html><head><script>{program}</script></head><body>{story}</body></html>"
+
+
+def test_a_story_behind_a_long_program_is_found(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path, "quay.html", page("play();\n" * 50_000, PASSAGES))
+    assert said(lines, "narration") == [(None, "The lamp is {lamp.state}.")]
+    assert said(lines, "choice") == [(None, "Light it")]
+
+
+def test_a_page_without_a_story_is_none(tmp_path: Path) -> None:
+    assert "known here" in refused(tmp_path, "quay.html", page("play();\n" * 20_000, "<p>Hello: there.</p>"))
+
+
+def test_a_story_of_the_first_twine_is_read(tmp_path: Path) -> None:
+    store = (
+        '<div id="storeArea"><div tiddler="Start" tags="" modifier="x">Fog.\\nThe [[lamp|Lamp]] is out.</div>'
+        '<div tiddler="Code" tags="script">never(said)</div></div>'
+    )
+    assert [line.text for line in lines_of(tmp_path, "quay.html", page("play();", store))] == [
+        "Fog.", "The lamp is out.", "lamp",
+    ]  # fmt: skip
+
+
+def test_a_chapbook_program_is_not_prose(tmp_path: Path) -> None:
+    story = ":: StoryData\n{}\n\n:: Start\nFog.\n[JavaScript]\nsay('never');\n[continue]\nYou have {oil}.\n"
+    assert [line.text for line in lines_of(tmp_path, "quay.twee", story)] == ["Fog.", "You have {oil}."]
+
+
+def test_what_a_model_thought_is_not_what_it_said(tmp_path: Path) -> None:
+    rows = [
+        {"user_name": "Ann", "character_name": "Mara", "chat_metadata": {}},
+        {"name": "Mara", "is_user": False, "mes": "<think>She\nasks.</think> *Nods.* Evening, {{user}}.<!-- hp: 3 -->"},
+        {"name": "Mara", "is_user": False, "mes": "<think>never closed"},
+    ]
+    lines = lines_of(tmp_path, "chat.jsonl", "\n".join(json.dumps(row) for row in rows))
+    assert said(lines) == [("Mara", "Nods. Evening, Ann.")]
+
+
+def test_a_mods_own_words_before_a_key_do_not_make_it_speech(tmp_path: Path) -> None:
+    texts = {
+        "quaymod.subtitle.creak": "Door creaks", "quaymod.gui.title": "The Quay", "description.quaymod.lamp": "A lamp",
+        "block.quaymod.lamp": "Lamp", "villager.quaymod.hello": "Evening, %1$s.", "dialogue.quaymod.tide": "High tide.",
+    }  # fmt: skip
+    (tmp_path / "lang").mkdir()
+    lines = lines_of(tmp_path / "lang", "en_us.json", json.dumps(texts))
+    assert said(lines) == [("villager", "Evening, %1$s."), (None, "High tide.")]

@@ -37,6 +37,9 @@ cultist pillager king queen knight merchant
 """.split()  # noqa: SIM905
 
 
+_NOT_SAID = frozenset(_THINGS) | {"description", "desc", "lore", "info", "name", "tutorial", "category"}
+
+
 def _sniff(file: DumpFile) -> float:
     named = _FILE.match(file.path.stem) is not None
     head = file.head
@@ -69,8 +72,10 @@ def read_minecraft(file: DumpFile, join: Join) -> Iterator[Line | None]:
     language = file.path.stem if _FILE.match(file.path.stem) else None
     for place, key, value in _pairs(file):
         first, _, rest = key.partition(".")
-        if first.casefold() in _THINGS or not rest:
-            continue
         role = first if first.casefold() in _ROLES else None
+        words = key.casefold().split(".")
+        # A mod puts its own name first: "harbourmod.subtitle.creak" is as little speech as "subtitle.creak".
+        if not rest or words[0] in _THINGS or (role is None and not _NOT_SAID.isdisjoint(words[:-1])):
+            continue
         text = _COLOUR.sub("", value.replace("\\n", " "))
         yield file.line(place, text, role, scene=key.rpartition(".")[0], lang=language, id=key)

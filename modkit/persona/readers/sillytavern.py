@@ -22,6 +22,9 @@ _HEADER = re.compile(r'\A\s*\{[^\n]{0,2000}"(?:chat_metadata|character_name)"\s*
 _MESSAGE = re.compile(r'"is_user"\s*:\s*(?:true|false)')
 _MACRO = re.compile(r"\{\{(char|user)\}\}|<(BOT|USER)>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(\*{1,3})(?=\S)([^*\n]{1,2000}?)(?<=\S)\1")
+_UNSAID = re.compile(  # what a model thought, and remarks of extensions
+    r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL | re.IGNORECASE
+)
 _UNSET = {"", "unused"}
 
 
@@ -81,6 +84,8 @@ def read_sillytavern(file: DumpFile, join: Join) -> Iterator[Line | None]:
 
 
 def _plain(text: str, user: str, character: str) -> str:
+    if "<" in text:
+        text = _UNSAID.sub(" ", text)
     text = _EMPHASIS.sub(r"\2", plain_markup(_MACRO.sub(lambda found: _named(found, user, character), text)))
     return text.replace("```", " ")
 

@@ -10,11 +10,12 @@ import html
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from modkit.persona.lines import Line
 from modkit.persona.readers.documents import plain_markup
 from modkit.persona.readers.registry import Join, reader
-from modkit.persona.readers.source import DumpFile
+from modkit.persona.readers.source import HEAD_BYTES, DumpFile
 
 _MAX_BYTES = 32 * 1024 * 1024
 _MAX_PASSAGE = 2_000_000  # characters
@@ -45,11 +46,38 @@ _HARLOWE_LINK = re.compile(
 _HARLOWE_MACRO = re.compile(r"\((?:[a-z][\w-]{0,40}|\$\w{1,40}|_\w{1,40}):")
 _HOOK_NAME = re.compile(r"\|[\w-]{1,40}[>)]|<[\w-]{1,40}\||[\w-]{0,0}\(\w{1,40}\|")
 _STYLE = re.compile(r"''|//|__|==|~~|\^\^|\*\*|^\s*(?:!{1,6}|#{1,6})\s*|@@(?:[\w#.:;,\s-]{0,100};)?")
+_CHAPBOOK_CODE = re.compile(  # to the next modifier that goes on with the prose
+    r"(?mis)^\[(?:javascript|css|note|todo|fixme)\b[^\[\]\n]{0,200}\][ \t]{0,9}$"
+    r".*?(?=^\[(?:cont|if|unless|else|after|align)|\Z)"
+)
+_OLD_PASSAGE = re.compile(r'<div\s+tiddler="([^"<>]{1,300})"([^<>]*)>([^<]*)</div>')  # Twine 1
+_FILLED_IN = re.compile(r"\{[\w.]{1,60}\}$")
+_STORED = (b"<tw-passagedata", b'<div id="storeArea"', b'<div id="store-area"')
+_SEARCHED = 8 * 1024 * 1024  # bytes of a page; a story stands behind the program that plays it
 _CHAPBOOK = re.compile(r"\[(?:if|unless|else|continue|after|align|append|cont|note|JavaScript|CSS)\b[^\[\]\n]{0,200}\]")
 
 
+def _holds_story(file: DumpFile) -> bool:
+    """Whether a story stands anywhere in this web page: SugarCube's own program before it has 400 KB."""
+    if file.suffix not in (".html", ".htm") or not re.match(r"\s*<(?:!doctype|html)", file.head, re.IGNORECASE):
+        return False
+    if "twee" not in file.memo:
+        tail = b""
+        file.memo["twee"] = None
+        with suppress(OSError), file.path.open("rb") as page:
+            for _ in range(_SEARCHED // HEAD_BYTES):
+                block = page.read(HEAD_BYTES)
+                if not block:
+                    break
+                if any(mark in tail + block for mark in _STORED):
+                    file.memo["twee"] = "story"
+                    break
+                tail = block[-32:]
+    return file.memo["twee"] is not None
+
+
 def _sniff(file: DumpFile) -> float:
-    if "<tw-storydata" in file.head or "<tw-passagedata" in file.head:
+    if "<tw-storydata" in file.head or "<tw-passagedata" in file.head or _holds_story(file):
         return 0.95
     found = [match.group(1) for match in _PASSAGE.finditer(file.head[:30_000])]
     if not found:
@@ -70,6 +98,12 @@ def read_twee(file: DumpFile, join: Join) -> Iterator[Line | None]:
             name, tags = (_attribute(pattern, found.group(1)) for pattern in (_HTML_NAME, _HTML_TAGS))
             yield from _passage(file, number, name, tags, html.unescape(found.group(2)))
         return
+    if "tiddler=" in text and text.lstrip()[:1] == "<":
+        for found in _OLD_PASSAGE.finditer(text):
+            body = html.unescape(found.group(3)).replace("\\n", "\n").replace("\\t", " ").replace("\\s", "\\")
+            tags = _attribute(_HTML_TAGS, found.group(2))
+            yield from _passage(file, text.count("\n", 0, found.start()) + 1, html.unescape(found.group(1)), tags, body)
+        return
     heads = list(_PASSAGE.finditer(text))
     number = at = 0
     for head, following in zip(heads, [*heads[1:], None]):
@@ -89,7 +123,7 @@ def _passage(file: DumpFile, number: int, name: str, tags: str, body: str) -> It
     if len(body) > _MAX_PASSAGE:
         file.warn(f"passage {name[:40]!r} was cut at {_MAX_PASSAGE:,} characters")
         body = body[:_MAX_PASSAGE]
-    body = _blank(_CODE, _blank(_COMMENTS, body))
+    body = _blank(_CHAPBOOK_CODE, _blank(_CODE, _blank(_COMMENTS, body)))
     if "--\n" in body and re.match(r"\s*(?:[\w.]+(?: \([^\n]*\))?: [^\n]*\n)+--\n", body[:5000]):
         body = body.split("--\n", 1)[1]  # Chapbook sets its variables above this line
     line_of = _line_counter(body, number)
@@ -179,5 +213,17 @@ def _call_end(text: str, at: int, limit: int) -> int:
 
 
 def _shown(text: str) -> str:
-    text = _STYLE.sub("", plain_markup(html.unescape(text)))
-    return text.strip().strip("[]{}\\|").strip()
+    text = _STYLE.sub("", plain_markup(html.unescape(text))).strip()
+    for _ in range(20):  # what is left of hooks at the ends; "{name}" is what the story fills in
+        before = text
+        for opening, closing in ("[]", "{}"):
+            if text.startswith(opening) and text.endswith(closing) and text.count(opening) == 1:
+                text = text if _FILLED_IN.match(text) else text[1:-1].strip()
+            if text.startswith((opening, closing)) and text.count(opening) != text.count(closing):
+                text = text[1:].strip()
+            if text.endswith((opening, closing)) and text.count(opening) != text.count(closing):
+                text = text[:-1].strip()
+        text = text.strip("\\|").strip()
+        if text == before:
+            break
+    return text
