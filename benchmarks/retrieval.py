@@ -139,9 +139,8 @@ class Scattered:
     def embed(self, texts: Sequence[str]) -> memoryview[float]:
         rows = array("f")
         for text in texts:
-            rng = random.Random(text)
-            row = [rng.gauss(0.0, 1.0) for _ in range(DIMENSIONS)]
-            length = math.sqrt(math.fsum(x * x for x in row))
+            row = [byte - 127.5 for byte in random.Random(text).randbytes(DIMENSIONS)]
+            length = math.hypot(*row)
             rows.extend(x / length for x in row)
         return memoryview(rows).cast("B").cast("f", shape=[len(texts), DIMENSIONS])
 
