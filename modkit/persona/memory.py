@@ -13,8 +13,9 @@ from typing import Any
 
 from modkit.persona.lines import Source, is_player
 
-__all__ = ["STOP_WORDS", "Memory", "index_words", "is_question", "match_query", "stem", "tokens"]
+__all__ = ["FEW", "STOP_WORDS", "Memory", "index_words", "is_question", "match_query", "stem", "tells_little", "tokens"]
 
+FEW = 3  # telling words; a line with fewer, such as "I said nothing.", tells little
 MAX_TOKENS = 32  # of a question; the rest of a longer one adds time and no meaning
 _MAX_QUESTION = 4000  # characters looked at
 
@@ -89,6 +90,11 @@ def index_words(text: str) -> str:
         text = _CJK.sub(lambda found: f" {found.group(0)} ", unicodedata.normalize("NFKC", text))
     text = text.casefold()
     return " ".join(_BASE.get(word, word) for word in _WORD.findall(text.replace("'", " ").replace("’", " ")))
+
+
+def tells_little(text: str) -> bool:
+    """Whether it takes the line that was answered to make sense of `text`, as of "Yes. By about a minute."."""
+    return sum(1 for word in index_words(text).split() if word not in STOP_WORDS) < FEW
 
 
 def tokens(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modkit.persona.lines import fold
-from modkit.persona.memory import Memory
+from modkit.persona.memory import Memory, tells_little
 
 if TYPE_CHECKING:
     from modkit.engine.protocol import Message
@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 MAX_MEMORY = 160  # characters
+_ANSWERED = '"{}" You said: {}'
+_LEAST_CUE = 24  # characters; less of it would say nothing
 MAX_FACT = 300
 MAX_WORDS = 2000  # characters of the player's words
 
@@ -62,11 +64,16 @@ def one_line(text: str, limit: int) -> str:
 def memory_text(memory: Memory, name: str) -> str:
     """A memory as the prompt gives it: her own words as they are, another's with who said them.
 
-    A place that the game fills with the player's name, such as `[player]`, reads "stranger" here.
+    "Yes. By about a minute." tells nothing by itself: an answer so short comes with what it answered. A place that
+    the game fills with the player's name, such as `[player]`, reads "stranger" here.
     """
     said_by_other = memory.speaker is not None and fold(memory.speaker) != fold(name)
     prefix = f"{one_line(memory.speaker or '', 40)} said: " if said_by_other else ""
-    return one_line(prefix + _PLAYERS_NAME.sub("stranger", memory.text), MAX_MEMORY)
+    text = one_line(prefix + _PLAYERS_NAME.sub("stranger", memory.text), MAX_MEMORY)
+    room = MAX_MEMORY - len(text) - len(_ANSWERED)
+    if said_by_other or not memory.cue or room < _LEAST_CUE or not tells_little(memory.text):
+        return text
+    return _ANSWERED.format(one_line(_PLAYERS_NAME.sub("stranger", memory.cue), room), text)
 
 
 def user_content(

@@ -15,14 +15,14 @@ import json
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apsw
 
 from modkit.persona import vectors
 from modkit.persona.lines import Source, fold, is_player
-from modkit.persona.memory import STOP_WORDS, Memory, match_query, stem, tokens
+from modkit.persona.memory import FEW, STOP_WORDS, Memory, match_query, stem, tells_little, tokens
 
 __all__ = ["Filters", "Retrieval", "recall"]
 
@@ -34,7 +34,6 @@ _ALIKE = 3.0  # how much a question that was asked in the dump in the same words
 _LEADS_AWAY = 0.8  # of that, for each line between the question and this one
 _SMALL = 0.5  # what a small word counts when two questions are compared
 _COVER = 0.7  # how much of the score hangs on how many of the question's words are met
-_SHORT = 3  # telling words; a line with fewer, such as "I said nothing.", tells little
 
 _RRF = 60.0
 WORDS_WEIGHT = 1.0  # of the order by words; that by meaning has 1
@@ -118,7 +117,8 @@ def recall(
     """The `k` memories nearest to `question`, best first; raises apsw.Error on a damaged file.
 
     `vector` is the question's, float32, when the persona has vectors of the same embedder. `budget` bounds the
-    tokens that the memories may take together, estimated from their bytes. With `words_weight` 0 the meaning
+    tokens that the memories may take together, estimated from their bytes; what is left of it by the lines goes to the
+    cues, best first, and a line that tells little without its cue is taken with it. With `words_weight` 0 the meaning
     alone decides.
     """
     started = time.perf_counter()
@@ -130,7 +130,8 @@ def recall(
     telling = [word for word in words if word not in STOP_WORDS]
     by_words = _by_words(connection, words, telling, max(60, 6 * k), chosen)
     likeness = dict(vectors.near(connection, vector, max(60, 4 * k), *chosen.where())) if vector else {}
-    lines = _read(connection, {**by_words, **dict.fromkeys(likeness.keys() - by_words.keys(), 0.0)}, player_names)
+    scores = {**by_words, **dict.fromkeys(likeness.keys() - by_words.keys(), 0.0)}
+    lines = _read(connection, scores, player_names, chosen.closed)
     for number, line in lines.items():
         line.likeness = likeness.get(number, 0.0)
         if line.lexical > 0:
@@ -165,18 +166,22 @@ def _by_words(
     return {int(row[0]): float(row[1]) for row in rows}
 
 
-def _read(connection: apsw.Connection, scores: dict[int, float], player_names: frozenset[str]) -> dict[int, _Line]:
+def _read(
+    connection: apsw.Connection, scores: dict[int, float], player_names: frozenset[str], closed: tuple[int, ...]
+) -> dict[int, _Line]:
+    """The candidates; a cue behind a gate that is closed is left out, though its answer may be known."""
     rows: Any = connection.execute(
         "SELECT l.id, l.text, l.speaker, l.kind, l.scene, l.file, l.place, l.own, l.quest, l.terms, "
-        "c.text, l.idx - c.idx FROM lines AS l LEFT JOIN lines AS c ON c.id = l.cue "
+        "c.text, l.idx - c.idx, c.gate FROM lines AS l LEFT JOIN lines AS c ON c.id = l.cue "
         "WHERE l.id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(scores)),),
     )
     lines = {}
-    for number, text, speaker, kind, scene, file, place, own, quest, terms, cue, after in rows:
+    for number, text, speaker, kind, scene, file, place, own, quest, terms, cue, after, gate in rows:
         if not own and (is_player(speaker, kind) or (player_names and fold(speaker or "") in player_names)):
             continue
         said, _, asked = (terms or "").partition("\t")
+        cue = None if gate in closed else cue
         memory = Memory(text, speaker, kind, scene, Source(file, place), 0.0, cue, number, quest)
         lines[number] = _Line(
             memory, bool(own) or kind == "lore", said.split(), asked.split(), after or 1, scores[number]
@@ -195,7 +200,7 @@ def _rank(line: _Line, words: list[str], telling: list[str]) -> float:
         alike = _weight(set(words) & set(asked)) / _weight(set(words) | set(asked))
         # The first line after the question answers it; what follows leads away from it.
         score *= 1.0 + _ALIKE * alike * alike * _LEADS_AWAY ** (line.after - 1)
-    score *= 0.5 + 0.5 * min(1.0, sum(1 for word in line.terms if word not in STOP_WORDS) / _SHORT)
+    score *= 0.5 + 0.5 * min(1.0, sum(1 for word in line.terms if word not in STOP_WORDS) / FEW)
     if not line.own:
         score *= _HEARD
     if line.memory.text.endswith(("?", "？")):
@@ -249,19 +254,37 @@ def _distinct(lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _fit(lines: list[_Line], k: int, budget: int | None, floor: float) -> list[Memory]:
-    found: list[Memory] = []
+    """The best `k` exchanges within `budget`: lines first, then as many of their cues as there is room for."""
+    found: list[_Line] = []
     room = math.inf if budget is None else float(budget)
+    cues: list[_Line] = []  # for which there may be room at the end
     for line in lines:
         if len(found) == k or line.score < floor * lines[0].score:
             break
-        room -= len(line.memory.text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN + 2
-        if room < 0 and found:
+        size, cue = _size(line.memory.text), _size(line.memory.cue)
+        if cue and (size + cue > room or not tells_little(line.memory.text)):
+            cues.append(line)
+            cue = 0.0
+        if size + cue > room and found:
             break
-        m = line.memory
-        found.append(
-            Memory(m.text, m.speaker, m.kind, m.scene, m.source, round(line.score, 6), m.cue, m.id, m.quest)
-        )
-    return found
+        room -= size + cue
+        found.append(line)
+    without = set()
+    for line in cues:
+        cue = _size(line.memory.cue)
+        if cue > room:
+            without.add(line.memory.id)
+        else:
+            room -= cue
+    return [
+        replace(line.memory, score=round(line.score, 6), cue=None if line.memory.id in without else line.memory.cue)
+        for line in found
+    ]
+
+
+def _size(text: str | None) -> float:
+    """Of a text in a prompt, in tokens."""
+    return len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN + 2 if text else 0.0
 
 
 def _weight(words: set[str]) -> float:

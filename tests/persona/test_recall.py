@@ -199,6 +199,15 @@ def test_what_has_not_happened_does_not_come_to_mind(tmp_path: Path, embedder: T
     assert texts(persona, "Who sold the crown?", 1, state={"quest": {"crypt": 2}}, embedder=embedder) == [secret]
 
 
+def test_a_cue_that_may_not_be_known_yet_stays_away_from_its_answer(tmp_path: Path) -> None:
+    talk = "Tobin: The king was poisoned with honey.\nMara: Then nobody shall eat honey in my house.\n"
+    rule = Rule({"text": "*poisoned*"}, when="flag.murder")
+    persona = made(tmp_path, talk, knowledge=knowing(rule))
+    (early,) = persona.ask("Who may eat honey in the house?")
+    late = persona.ask("Who may eat honey in the house?", state={"flag.murder": True})[0]
+    assert (early.cue, late.cue) == (None, "The king was poisoned with honey.")
+
+
 def test_a_gated_line_is_no_sample_on_the_card(tmp_path: Path) -> None:
     persona = made(tmp_path, knowledge=knowing(Rule({"scene": "the crypt"}, when="flag.x")))
     assert "Old Ferris" in persona.card
@@ -301,3 +310,23 @@ def test_other_scripts_are_found(tmp_path: Path) -> None:
     persona = made(tmp_path, "".join(f"Mara: {row}\n" for row in rows))
     questions = ("CHATEAU", "灯台を守る", "маяк", "등대")
     assert tuple(texts(persona, question, 1)[0] for question in questions) == rows
+
+
+def test_the_budget_is_for_whole_exchanges(tmp_path: Path) -> None:
+    talk = """# one
+Player: What did the harbour master want from the keeper of the lamp last winter?
+Mara: He wanted my oil for his own stove.
+
+# two
+Player: Did the harbour master ever pay for the oil that he took from you?
+Mara: He did not.
+"""
+    persona = made(tmp_path, talk)
+    question = "What of the harbour master and the oil?"
+
+    def exchanges(budget: int) -> dict[str, bool]:
+        return {memory.text: bool(memory.cue) for memory in persona.ask(question, budget=budget)}
+
+    assert exchanges(200) == {"He did not.": True, "He wanted my oil for his own stove.": True}
+    assert exchanges(50) == {"He did not.": True, "He wanted my oil for his own stove.": False}
+    assert exchanges(5) == dict.fromkeys(list(exchanges(200))[:1], False)
