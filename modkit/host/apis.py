@@ -6,15 +6,55 @@ be reloaded, or go, and nobody holds on to an old copy of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from modkit.engine.stream import Answer, Pending
 from modkit.errors import ModError, ModkitError
 from modkit.host.requires import satisfies
 
 if TYPE_CHECKING:
     from modkit.host.mod import Mod
 
-__all__ = ["Api"]
+__all__ = ["Api", "Elsewhere", "FarOffer"]
+
+
+class Elsewhere:
+    """Stands where an answer's engine would: what is asked of other mods is not computed by one."""
+
+    name = "elsewhere"
+    context = 0
+
+    def tick(self) -> None:
+        raise ModError("result() would wait inside the frame; in a mod, await the answer")
+
+    def _cancel(self, asked: Pending[Any]) -> None:
+        """It is marked already; what still comes is ignored."""
+
+
+class FarOffer:
+    """What a mod in a process of its own offers: its functions by name, each answered late; `values` are the names of
+    what is no function. `ask(name, args, options)` passes a use of one on."""
+
+    __slots__ = ("_ask", "_calls", "_values")
+
+    def __init__(
+        self, calls: Sequence[str], values: Sequence[str], ask: Callable[[str, Sequence[Any], dict[str, Any]], Any]
+    ) -> None:
+        self._calls, self._values, self._ask = frozenset(calls), frozenset(values), ask
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._calls:
+            return lambda *args, **options: self._ask(name, args, options)
+        if name in self._values:
+            raise ModError(
+                f"{name!r} is a value in the process of another mod, for which no frame waits; write: "
+                f"value = await api.later({name!r})"
+            )
+        raise AttributeError(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self._calls, *self._values})
 
 
 class Api:
@@ -22,6 +62,9 @@ class Api:
 
     `available` says whether somebody offers it now. A name or a call raises `ModError` when nobody does, when
     the version does not fit, or when the offering mod failed; that failure is counted as the offering mod's.
+
+    Between processes nothing is waited for: where one of the two mods has a process of its own, a call returns an
+    `Answer` at once, to be awaited. `later()` does so always.
     """
 
     __slots__ = ("_ident", "_mod", "_range")
@@ -60,6 +103,33 @@ class Api:
         call.__name__ = name
         return call
 
+    def later(self, name: str, /, *args: Any, **options: Any) -> Any:
+        """Call `name` (or look it up, when it is a value) and return an `Answer`: `await` it for what came of it.
+
+        The same wherever the two mods run. Raises nothing: what went wrong, `await` raises as `ModError`.
+        """
+        answer: Answer[Any] = Answer(Elsewhere(), 0)  # type: ignore[arg-type]
+        try:
+            thing = self._offer()[1]
+            if isinstance(thing, FarOffer) and not name.startswith("_"):
+                return thing._ask(name, args, options)
+            value = self.__getattr__(name)
+            if callable(value):
+                value = value(*args, **options)
+        except AttributeError:
+            answer._end("error", ModError(f"Mod {self._ident!r} offers no {name!r}; look at what it offers."))
+        except ModkitError as error:
+            answer._end("error", error)
+        else:
+            if isinstance(value, Pending):
+                return value
+            if isinstance(value, Coroutine):
+                self._mod.spawn(_settle(answer, value, f"{name}() of mod {self._ident!r}"))
+            else:
+                answer._make = lambda: value
+                answer._end("stop")
+        return answer
+
     def __repr__(self) -> str:
         return f"<Api of {self._ident!r} {self._range}>"
 
@@ -78,3 +148,16 @@ class Api:
         if not satisfies(version, self._range):
             return f"Mod {self._ident!r} offers version {version}, not {self._range}; ask for another range."
         return owner, thing
+
+
+async def _settle(answer: Answer[Any], coro: Coroutine[Any, Any, Any], what: str) -> None:
+    """Ends the answer with what the coroutine returns or raises."""
+    try:
+        value = await coro
+    except ModkitError as error:
+        answer._end("error", error)
+    except Exception as error:
+        answer._end("error", ModError(f"{type(error).__name__} in {what}: {error}; the mistake is in that mod."))
+    else:
+        answer._make = lambda: value
+        answer._end("stop")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from modkit.engine.helper import Helper
 from modkit.errors import ModError, ModkitError, OptionError, WrongThread
+from modkit.host.apis import Api
 from modkit.host.cast import Cast
 from modkit.host.dispatch import Dispatch
 from modkit.host.events import Event
@@ -60,6 +61,7 @@ class Host:
     """
 
     _in_worker = False  # True in the process of such a mod
+    _api: type[Api] = Api  # how a mod reaches another one's offer; otherwise in the process of one
 
     def __init__(
         self,

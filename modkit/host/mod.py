@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from typing import IO, TYPE_CHECKING, Any
 
 from modkit.errors import ModError
-from modkit.host.apis import Api
 from modkit.host.deeds import ModActions
 from modkit.host.events import LIFECYCLE, Event, Handler, Origin, check_event_name
 from modkit.host.report import UNLOADED, Account
@@ -21,6 +20,7 @@ from modkit.host.waits import check_seconds
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from modkit.host.apis import Api
     from modkit.host.folder import Folder
     from modkit.host.host import Host
     from modkit.host.manifest import Manifest
@@ -183,7 +183,7 @@ class Mod:
     def api(self, ident: str, range: str = "") -> Api:
         """What mod `ident` offers, in a version within `range` such as ">=1.2,<2". Bound late, see `Api`."""
         self._check()
-        return Api(self, ident, check_range(range, "mod.api()"))
+        return self._host._api(self, ident, check_range(range, "mod.api()"))
 
     def emit(self, name: str, /, **fields: Any) -> None:
         """Tell the game (this frame) and the mods that handle it (next frame) that something happened."""

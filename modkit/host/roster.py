@@ -92,7 +92,8 @@ class Roster:
             other = self.mods.get(prepared.manifest.id)
             if other is not None:
                 raise _twin(prepared.manifest.id, prepared.folder.source, other._files.source)
-            self._check_neighbours(prepared.manifest)
+            if not self._host._in_worker:  # there its neighbours are in the game's process, and were looked at
+                self._check_neighbours(prepared.manifest)
             mod = self._begin(prepared)
         except BaseException:
             prepared.folder.close()

@@ -1,12 +1,12 @@
 """The process of one mod that asked for it (`run = "worker"`): a host with just this mod, driven by frames that the
 game's host sends. The main program of its process; talks only to its parent, over stdin and stdout.
 
-What is not here is far away: NPCs speak in the game's process and their words arrive as messages; storage is the
-game's save, told of every write.
+What is not here is far away (worker_face.py); storage is the game's save, told of every write.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import select
@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modkit.engine.stream import Stream
-from modkit.errors import EngineError, ModError, ModkitError, ProtocolError
+from modkit.errors import ModkitError, ProtocolError
 from modkit.host.events import Event
 from modkit.host.host import Host
 from modkit.host.storage import Storage, unpack
-from modkit.host.worker_mods import LIMITS, MAX_EMITS, plain
+from modkit.host.worker_face import FarApi, Game, Tell
+from modkit.host.worker_wire import LIMITS, MAX_EMITS, plain
 from modkit.ipc.child import live
 from modkit.ipc.framing import EVENT
 from modkit.ipc.leash import limit
@@ -35,9 +35,9 @@ class _Saves:
     file = None
     error = None
 
-    def __init__(self, parent: _Parent, packed: Mapping[str, bytes], state: list[Any] | None) -> None:
-        self._parent = parent
-        self._storage = Storage(lambda values: parent.tell("keep", {"values": dict(values)}), packed)
+    def __init__(self, tell: Tell, packed: Mapping[str, bytes], state: list[Any] | None) -> None:
+        self._tell = tell
+        self._storage = Storage(lambda values: tell("keep", {"values": dict(values)}), packed)
         self._state = state
 
     def storage(self, ident: str) -> Storage:
@@ -47,7 +47,7 @@ class _Saves:
         return None if self._state is None else (unpack(self._state[1]), str(self._state[0]))
 
     def keep_state(self, ident: str, data: bytes) -> None:
-        self._parent.tell("state", {"data": data})
+        self._tell("state", {"data": data})
 
     def settings(self, ident: str) -> dict[str, Any]:
         return {}
@@ -65,29 +65,11 @@ class _Saves:
         """Nothing is open."""
 
 
-class _FarNPC:
-    """An NPC that speaks in the game's process."""
-
-    def __init__(self, parent: _Parent, ident: str) -> None:
-        self._parent = parent
-        self._ident = ident
-        self.id = ident
-
-    def say(self, words: str, **options: Any) -> Stream:
-        return self._parent.say(self._ident, words, options)
-
-    def __getattr__(self, name: str) -> Any:
-        raise ModError(f"An NPC of a mod in a worker process can say(); {name!r} is in the game's process.")
-
-
 class _Cast:
     """Stands where the host's cast would."""
 
-    def __init__(self, parent: _Parent) -> None:
-        self._parent = parent
-
-    def npc(self, ident: str) -> Any:
-        return _FarNPC(self._parent, ident)
+    def __init__(self, game: Game) -> None:
+        self.npc = game.npc
 
     def look_in(self, files: object, owner: str) -> None:
         """The parent has looked."""
@@ -100,56 +82,16 @@ class _Cast:
 
 
 class _Log(logging.Handler):
-    def __init__(self, parent: _Parent) -> None:
+    def __init__(self, tell: Tell) -> None:
         super().__init__()
-        self._parent = parent
+        self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
         except Exception as error:  # the mod's own arguments do not fit its own format
             text = f"a line of the log cannot be made: {error}"
-        self._parent.tell("log", {"level": record.levelno, "text": text[:4000]})
-
-
-class _Parent:
-    """The connection, and the streams whose words come over it. Also the engine of those streams."""
-
-    name = "far"
-    context = 0
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._streams: dict[int, Stream] = {}
-        self._count = 0
-
-    def tell(self, name: str, params: dict[str, Any]) -> None:
-        self.connection.send([EVENT, name, params])
-
-    def say(self, npc: str, words: str, options: dict[str, Any]) -> Stream:
-        self._count += 1
-        stream = Stream(self, self._count)  # type: ignore[arg-type]  # it asks for cancel and tick alone
-        self._streams[self._count] = stream
-        sent = {"id": self._count, "npc": npc, "words": str(words), "options": plain(options)}
-        self.tell("say", sent)
-        return stream
-
-    def words(self, params: dict[str, Any]) -> None:
-        stream = self._streams.get(params["id"])
-        if stream is None:
-            return
-        if params["text"]:
-            stream._feed(params["text"])
-        if params["finish"] is not None:
-            del self._streams[params["id"]]
-            error = params["error"]
-            stream._end(params["finish"], None if error is None else EngineError(error))
-
-    def tick(self) -> None:
-        raise ModError("result() waits for the game's process; in a mod, await the reply")
-
-    def _cancel(self, stream: Stream) -> None:
-        self.tell("cancel", {"id": stream.id})
+        self._tell("log", {"level": record.levelno, "text": text[:4000]})
 
 
 class _Child:
@@ -157,7 +99,7 @@ class _Child:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._parent = _Parent(connection)
+        self._game = Game(self._tell)
         self._emitted: list[list[Any]] = []
         self._host: Host | None = None
         self._ident = ""
@@ -183,8 +125,8 @@ class _Child:
             raise ProtocolError(f"{name!r} before the mod was loaded")
         elif name == "frame":
             self._frame(self._host, params)
-        elif name == "words":
-            self._parent.words(params)
+        elif name in ("words", "answer", "act", "deed", "call"):
+            self._hear(self._host, name, params)
         elif name == "set":
             self._host.set(self._ident, params["key"], params["value"])
         elif name == "resume":
@@ -195,41 +137,63 @@ class _Child:
             self._emitted.clear()
             self._host.unload(self._ident, params["reason"])
             self._host._dispatch.hand_out()
-            self._parent.tell("emitted", {"events": self._emitted[:MAX_EMITS]})
-            self._parent.tell("bye", {})
+            self._tell("emitted", {"events": self._emitted[:MAX_EMITS]})
+            self._tell("bye", {})
             self._drain()
             os._exit(0)
         else:
             raise ProtocolError(f"unknown message {name[:40]!r}")
 
+    def _tell(self, name: str, params: dict[str, Any]) -> None:
+        self._connection.send([EVENT, name, params])
+
+    def _hear(self, host: Host, name: str, params: dict[str, Any]) -> None:
+        game, mod = self._game, host._roster.mods[self._ident]
+        if name == "words":
+            game.words(params)
+        elif name == "answer":
+            game.answered(params)
+        elif name == "act":
+            game.act(params)
+        elif name == "deed":
+            game.deed(params)
+        else:
+            game.called(mod, params)
+        game.show(mod)
+
     def _load(self, params: dict[str, Any]) -> None:
         limit(params["memory"])
-        logging.getLogger("modkit.mod").addHandler(_Log(self._parent))
+        logging.getLogger("modkit.mod").addHandler(_Log(self._tell))
         logging.getLogger("modkit.mod").setLevel(params["log_level"])
         host = Host(None, settings={params["ident"]: params["settings"]}, slow_ms=None)
         host._in_worker = True
-        host._saves = _Saves(self._parent, params["storage"], params["state"])  # type: ignore[assignment]
-        host._cast = _Cast(self._parent)  # type: ignore[assignment]
+        host._saves = _Saves(self._tell, params["storage"], params["state"])  # type: ignore[assignment]
+        host._cast = _Cast(self._game)  # type: ignore[assignment]
+        host._api = functools.partial(FarApi, self._game)  # type: ignore[assignment]
+        self._game.offers = params["apis"]
         host._scheduler.time, host._scheduler.frame = params["time"], params["frame"]
         host.subscribe("*", lambda event: self._emitted.append([event.name, plain(event.fields)]))
         self._ident = params["ident"]
         try:
             host.load(Path(params["folder"]))
         except ModkitError as error:
-            self._parent.tell("refused", {"why": str(error)})
+            self._tell("refused", {"why": str(error)})
             self._drain()
             os._exit(0)
         self._host = host
-        self._parent.tell("loaded", {})
+        self._game.show(host._roster.mods[self._ident])
+        self._tell("loaded", {})
 
     def _frame(self, host: Host, params: dict[str, Any]) -> None:
         host._dispatch.inbox.extend(Event(name, fields, source) for name, fields, source in params["events"])
         self._emitted.clear()
+        self._game.offers = params.get("apis", self._game.offers)
         host.tick(params["dt"])
-        self._parent.tell("emitted", {"events": self._emitted[:MAX_EMITS]})
+        self._game.show(host._roster.mods[self._ident])
+        self._tell("emitted", {"events": self._emitted[:MAX_EMITS]})
         report = host.report[self._ident]
         figures = {n: getattr(report, n) for n in ("state", "problem", "calls", "failures", "seconds", "slowest")}
-        self._parent.tell("done", {"n": params["n"], **figures, "last_error": report.last_error})
+        self._tell("done", {"n": params["n"], **figures, "last_error": report.last_error})
 
     def _drain(self) -> None:
         deadline = time.monotonic() + 1.0

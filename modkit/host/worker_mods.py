@@ -17,7 +17,6 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import ModError, ModkitError, ProtocolError
@@ -25,7 +24,9 @@ from modkit.host.events import Event
 from modkit.host.mod import emittable
 from modkit.host.report import SUSPENDED
 from modkit.host.storage import MAX_BYTES, pack
-from modkit.ipc.framing import EVENT, Limits
+from modkit.host.worker_calls import Calls, values_of
+from modkit.host.worker_wire import LIMITS, MAX_EMITS, a_list, a_map, plain, some_bytes
+from modkit.ipc.framing import EVENT
 from modkit.ipc.python import command, find_python
 from modkit.ipc.supervisor import Arrived, Gone, Supervisor
 from modkit.ipc.transport import Closed
@@ -34,36 +35,15 @@ if TYPE_CHECKING:
     from modkit.host.host import Host
     from modkit.host.mod import Mod
 
-__all__ = ["LIMITS", "MAX_EMITS", "Workers", "plain"]
+__all__ = ["Worker", "Workers"]
 
-LIMITS = Limits(frame=MAX_BYTES + (1 << 20), depth=20, rate=0)
-MAX_EMITS = 1000  # of one frame
 _MAX_EVENTS = 10_000  # that wait for a mod that is late
 _MESSAGES = 200  # of one mod that a frame of the game looks at
-_DEPTH = 12
+_SECONDS = 0.004  # of a frame that they may take; the rest is for the next
+_BACKLOG = 8  # times the limit, while what it sent has not all been read
 _LOADING = 10.0  # seconds that a script may take to load: it may import what takes its time
 _ENDS = 5  # of a process, within
 _ENDS_SECONDS = 60.0  # after which its mod is suspended
-_OPTIONS = frozenset({"facts", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "stop", "priority"})
-
-
-def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that can go to another process; a stream, a function or any other object is left out."""
-    return {key: value for key, value in fields.items() if isinstance(key, str) and _is_plain(value, _DEPTH)}
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    if value is None or isinstance(value, bool | float | str | bytes):
-        return True
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**64
-    if depth == 0:
-        return False
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item, depth - 1) for item in value)
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item, depth - 1) for key, item in value.items())
-    return False
 
 
 class Worker:
@@ -86,8 +66,10 @@ class Worker:
         self._events: deque[list[Any]] = deque()
         self._lost = 0
         self._dt = 0.0
-        self._replies: dict[int, Any] = {}
+        self._calls = Calls(mod, host, self._tell)
+        self._apis: dict[str, list[Any]] | None = None  # what the process was last told that others offer
         self._refused = False
+        self._behind = False
         self._after: Worker | None = None
         self._held: Arrived | None = None
         self.leaving = False
@@ -119,10 +101,11 @@ class Worker:
             self._take_all(self._child)
         except (ProtocolError, ModError, KeyError, TypeError, ValueError, AttributeError) as error:
             self._end(f"it sent something that is not of the protocol ({type(error).__name__}: {str(error)[:100]})")
-        if self._asked is not None and time.monotonic() - self._asked > self._limit:
+        patience = self._limit * (_BACKLOG if self._behind else 1)  # its answer may be among what we have not read
+        if self._asked is not None and time.monotonic() - self._asked > patience:
             self._end(f"it did not come back within {self._limit * 1000:.0f} ms")
 
-    def send(self, events: list[list[Any]], dt: float, frame: int) -> None:
+    def send(self, events: list[list[Any]], dt: float, frame: int, apis: dict[str, list[Any]]) -> None:
         """Send the next frame, or keep it for later while one is under way."""
         if self.leaving:
             return
@@ -133,10 +116,13 @@ class Worker:
         self._events.extend(events[: max(0, room)])
         if self._child is None or not self._loaded or self._asked is not None or not self._mod.account.runs:
             return
-        self._pass_words_on()
+        self._calls.pass_words_on()
         self._asked = time.monotonic()
         batch = [self._events.popleft() for _ in range(min(len(self._events), MAX_EMITS))]
-        self._tell("frame", {"n": frame, "dt": self._dt, "events": batch})
+        told: dict[str, Any] = {"n": frame, "dt": self._dt, "events": batch}
+        if apis != self._apis:
+            self._apis = told["apis"] = apis
+        self._tell("frame", told)
         self._dt = 0.0
 
     def set(self, key: str, value: Any) -> None:
@@ -163,7 +149,7 @@ class Worker:
     def _over(self) -> None:
         if not self.gone:
             self.gone = True
-            self._drop_replies()
+            self._calls.drop("it was taken out")
             for child in (self._child, self._held):
                 if child is not None:
                     child.connection.close()
@@ -173,6 +159,8 @@ class Worker:
     def _begin(self, child: Arrived) -> None:
         mod, saves = self._mod, self._host._saves
         self._child = child
+        self._calls.begin()
+        self._apis = self._host._worker_pool().offers()
         self._asked = time.monotonic() + _LOADING
         state = saves.state(mod.id)
         self._tell(
@@ -187,6 +175,7 @@ class Worker:
                 "log_level": mod.log.getEffectiveLevel(),
                 "time": self._host.time,
                 "frame": self._host.frame,
+                "apis": self._apis,
             },
         )
 
@@ -200,8 +189,10 @@ class Worker:
         with contextlib.suppress(Closed):  # the supervisor will say why; what came before is still read
             connection.flush()
             for _ in range(64):
-                if not connection.receive():
+                if connection.decoder.waiting > LIMITS.frame or not connection.receive():
                     break
+        end = time.perf_counter() + _SECONDS
+        self._behind = False
         for _ in range(_MESSAGES):
             message = connection.decoder.next()
             if message is None:
@@ -209,6 +200,9 @@ class Worker:
             if message[0] != EVENT:
                 raise ProtocolError("only events are taken from a mod")
             self._take(message[1], message[2])
+            if time.perf_counter() > end:
+                break
+        self._behind = connection.decoder.waiting > 0
 
     def _take(self, name: str, params: dict[str, Any]) -> None:
         mod = self._mod
@@ -216,18 +210,12 @@ class Worker:
             self._asked = None
             self._count(params)
         elif name == "emitted":
-            for event, fields in _list(params["events"])[:MAX_EMITS]:
-                self._host._dispatch.emit(Event(emittable(event), _fields(fields), mod.id), mod)
-        elif name == "say":
-            self._say(params)
-        elif name == "cancel":
-            reply = self._replies.get(params["id"])
-            if reply is not None:
-                reply.cancel()
+            for event, fields in a_list(params["events"])[:MAX_EMITS]:
+                self._host._dispatch.emit(Event(emittable(event), a_map(fields), mod.id), mod)
         elif name == "keep":
             self._keep(params["values"])
         elif name == "state":
-            self._host._saves.keep_state(mod.id, _bytes(params["data"]))
+            self._host._saves.keep_state(mod.id, some_bytes(params["data"]))
         elif name == "log":
             level, text = int(params["level"]), str(params["text"])[:4000]
             mod.log.log(min(max(level, logging.DEBUG), logging.CRITICAL), "%s", text)
@@ -239,7 +227,7 @@ class Worker:
         elif name == "bye":
             self._over()
         else:
-            raise ProtocolError(f"unknown message {name[:40]!r}")
+            self._calls.take(name, params)
 
     def _count(self, params: dict[str, Any]) -> None:
         account = self._mod.account
@@ -252,32 +240,13 @@ class Worker:
 
     def _keep(self, values: dict[str, Any]) -> None:
         for key, value in values.items():
-            if value is not None and len(_bytes(value)) > MAX_BYTES:
+            if value is not None and len(some_bytes(value)) > MAX_BYTES:
                 raise ProtocolError("a value is too large to be kept")
             if value is None:
                 self._mod._storage._packed.pop(key, None)
             else:
                 self._mod._storage._packed[key] = value
         self._mod._storage._keep(values)
-
-    def _say(self, params: dict[str, Any]) -> None:
-        ident = int(params["id"])
-        options = {key: value for key, value in _fields(params["options"]).items() if key in _OPTIONS}
-        try:
-            reply = self._mod.npc(str(params["npc"])).say(str(params["words"]), **options)
-        except (ModkitError, TypeError) as error:
-            self._tell("words", {"id": ident, "text": "", "finish": "error", "error": str(error)})
-            return
-        self._replies[ident] = reply
-
-    def _pass_words_on(self) -> None:
-        for ident, reply in list(self._replies.items()):
-            text = reply.take()
-            if reply.done:
-                del self._replies[ident]
-            if text or reply.done:
-                error = None if reply.error is None else str(reply.error)
-                self._tell("words", {"id": ident, "text": text, "finish": reply.finish, "error": error})
 
     def _end(self, why: str) -> None:
         """Kill the process; what follows is told by the supervisor."""
@@ -294,7 +263,7 @@ class Worker:
             self._child.connection.close()
         self._child, self._loaded, self._asked = None, False, None
         why, self._why = self._why or news.why, ""
-        self._drop_replies()
+        self._calls.drop(why)
         if self.leaving or self.gone:
             self._over()
         if self._refused or self.gone:
@@ -319,11 +288,6 @@ class Worker:
         else:
             self._tell("resume", {})
 
-    def _drop_replies(self) -> None:
-        for reply in self._replies.values():
-            reply.cancel()
-        self._replies.clear()
-
 
 class Workers:
     """All such mods of a host. `limit` seconds for a frame, `memory` bytes for a process."""
@@ -333,6 +297,7 @@ class Workers:
         self._limit = limit
         self._memory = memory
         self._all: list[Worker] = []
+        self._offers: dict[str, tuple[Any, list[Any]]] = {}  # by mod: what it offers, and that as plain values
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -357,8 +322,21 @@ class Workers:
     def send(self, events: list[Event], dt: float) -> None:
         """After the frame's events were delivered to the others. They are made plain once, for all."""
         made = [[event.name, plain(event.fields), event.source] for event in events if event.name != "tick"]
+        apis = self.offers()
         for worker in self._all:
-            worker.send([e for e in made if e[0] != "setting"], dt, self._host.frame)
+            worker.send([e for e in made if e[0] != "setting"], dt, self._host.frame, apis)
+
+    def offers(self) -> dict[str, list[Any]]:
+        """What each mod offers now: its version, and the names of what is no function."""
+        found: dict[str, tuple[Any, list[Any]]] = {}
+        for ident, mod in self._host._roster.mods.items():
+            offered = mod._offered
+            if offered is not None and mod.account.runs:
+                known = self._offers.get(ident)
+                same = known is not None and known[0] is offered
+                found[ident] = known if known is not None and same else (offered, [offered[1], values_of(offered[0])])
+        self._offers = found
+        return {ident: plainly for ident, (_, plainly) in found.items()}
 
     def close(self) -> None:
         """Give those that say farewell their time, then end them."""
@@ -377,21 +355,3 @@ def _command() -> list[str]:
     except ModkitError as error:
         raise ModError(f'run = "worker" needs a Python to run the mod in: {error}') from error
     return command(python, "modkit.host.worker_child", str(os.getpid()))
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ProtocolError("a list was expected")
-    return value
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ProtocolError("a map was expected")
-    return value
-
-
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        raise ProtocolError("bytes were expected")
-    return value

@@ -14,7 +14,7 @@ import pytest
 
 from modkit.errors import OptionError
 from modkit.host import Host, worker_mods
-from modkit.host.worker_mods import plain
+from modkit.host.worker_wire import plain
 from modkit.testing import FakeEngine
 from tests.host.test_coroutines import Talker
 
@@ -201,6 +201,9 @@ FORGERS = {
     "request": "os.write(fd, frame([0, 1, 'hello', {}]))",
     "lifecycle": "os.write(fd, frame([3, 'emitted', {'events': [['tick', {'dt': 1}]]}]))",
     "shapes": "os.write(fd, frame([3, 'keep', {'values': {'a': 7}}]))",
+    "action": "os.write(fd, frame([3, 'action', {'n': 1, 'npc': 'sable', 'name': 'x', 'does': 'y', 'parameters': 3}]))",
+    "method": "os.write(fd, frame([3, 'npc', {'npc': 'sable', 'method': 'close', 'arguments': [], 'options': {}}]))",
+    "answer": "os.write(fd, frame([3, 'answer', {'id': 'x'}]))",
     "missing": "os.write(fd, frame([3, 'done', {}]))",
 }
 
