@@ -256,6 +256,7 @@ class FakeEngine:
         self.paused = True
 
     def resume(self) -> None:
+        """Goes on where pause() stopped."""
         self.paused = False
 
     def attach(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,31 @@ def test_the_error_tree_in_the_docstring_is_the_tree() -> None:
     drawn = [line for line in (errors.__doc__ or "").splitlines() if line and line[0] in "├│└M"]
     names = {line.replace("│", " ").replace("├─", " ").replace("└─", " ").split()[0] for line in drawn}
     assert names >= set(errors.__all__)
+
+
+@pytest.mark.parametrize(
+    "door",
+    ["modkit", "modkit.engine", "modkit.host", "modkit.native", "modkit.persona", "modkit.persona.cards",
+     "modkit.persona.readers", "modkit.persona.voice", "modkit.testing"],
+)  # fmt: skip
+def test_every_public_name_says_what_it_is(door: str) -> None:
+    module = importlib.import_module(door)
+    silent = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value) and value.__module__.startswith("modkit"):
+            own = value.__doc__ and not value.__doc__.startswith(f"{name}(")  # a dataclass writes its signature there
+            silent += [] if own else [name]
+            silent += [f"{name}.{one}" for one in dir(value) if one[0] != "_" and not told(value, one)]
+        elif inspect.isfunction(value) and not value.__doc__:
+            silent.append(name)
+    assert silent == []
+
+
+def told(kind: type, name: str) -> bool:
+    """Whether a method or property of ours has a docstring; one that a class overrides may leave it to that class."""
+    value = inspect.getattr_static(kind, name)
+    function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+    if not inspect.isfunction(function) or not function.__module__.startswith("modkit"):
+        return True
+    return any(getattr(inspect.getattr_static(one, name, None), "__doc__", None) for one in kind.__mro__)

@@ -119,12 +119,18 @@ class Asking(Hearing):
         return answer
 
     def background(self, function: Callable[[], None]) -> None:
-        """Runs function on the helper thread, off the frame, in order with chat()'s functions."""
+        """Runs function on the helper thread, off the frame, in order with chat()'s functions.
+
+        Returns at once. What it raises is logged, and nothing else comes of it. close() waits for what is queued.
+        """
         self._helper.run(function)
 
     @property
     def vocab(self) -> Vocab:
-        """Tokens to text and back, on the calling thread, without the worker. Raises EngineError until ready."""
+        """Tokens to text and back, on the calling thread, without the worker. Raises EngineError until ready.
+
+        The same object at each look; close() closes it.
+        """
         if self._vocab is None:
             address = self._worker.address("vocab")
             if not address:
@@ -134,7 +140,10 @@ class Asking(Hearing):
 
     @property
     def tool_format(self) -> str:
-        """How this model's own template writes calls of tools: "tool_call" (Hermes, Qwen and their like), or ""."""
+        """How this model's own template writes calls of tools: "tool_call" (Hermes, Qwen and their like), or "".
+
+        "" as well while the template is not known, because the model is loading.
+        """
         return self._template.tool_format
 
     # ---- a prompt, from messages to segments ----

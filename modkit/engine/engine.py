@@ -35,17 +35,21 @@ _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 class Engine(Asking):
     """A language model inside this process, ticked by the game's loop.
 
-    model: path of a GGUF file. context: tokens that each conversation may have. slots: conversations
-    that can be spoken in at once. threads: CPU threads to compute with (None: half the cores, so that
+    model: path of a GGUF file. context: tokens that each conversation may have (4096). slots: conversations
+    that can be spoken in at once (1). threads: CPU threads to compute with (None: half the cores, so that
     the game keeps the other half). gpu_layers: how many layers go to the GPU: a number, "all", or
     "auto": as many as fit into vram_budget (bytes or "4GiB") and into what is free; where none fits, a
     shorter context is tried, then the CPU. cache_ram: memory for conversations that have no slot at the
     moment, bytes or "256MiB" (the default; 0 or None for none): they come back without being computed again.
-    cache_dir: a folder where they go, up to cache_disk bytes, when that memory is full, and where personas
-    are kept for the next run (None: nowhere).
+    cache_dir: a folder where they go, up to cache_disk bytes ("1GiB"), when that memory is full, and where
+    personas are kept for the next run (None: nowhere). chat_template: a Jinja text in place of the model's own.
     library: a llama.cpp file or folder (None: see modkit.native.find). A model in several files is named by
     its first, or by a list of all. Everything else about loading is in modkit.native.LoadOptions, e.g.
     kv_type="q8_0", mmap=False.
+
+    Attributes: path, library (the llama.cpp that runs it), name (of the model, "" until it is ready) and context
+    (the tokens asked for; once it is ready, those there are). Everything belongs to the thread that made the
+    engine, or called attach() last; from another one it raises WrongThread.
 
     Returns at once; the file is read on the worker. Raises LibraryError, OptionError, and ModelError where
     no file is; what is wrong with the file comes out of tick() as ModelError, and as OutOfMemory when it
@@ -94,33 +98,45 @@ class Engine(Asking):
 
     @property
     def progress(self) -> float:
-        """Of loading, 0.0 to 1.0."""
+        """How much of the model is loaded, 0.0 to 1.0. Any thread."""
         return self._worker.progress
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the model is: name, description, vocab, context_train, layers, parameters, bytes… Empty until ready."""
+        """What the model is: name, description, vocab, context_train, layers, parameters, bytes… Empty until ready.
+
+        A copy of what the worker said when it had loaded it. Raises nothing.
+        """
         return dict(self._worker.info or {})
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The model's own key/value pairs, of any length; lists are left out. Empty until ready."""
+        """The model's own key/value pairs, of any length; lists are left out. Empty until ready, and once closed.
+
+        Read anew at each look, a C call for each pair: not for every frame. Raises nothing.
+        """
         address = self._worker.address("model")
         return read_metadata(self.library, address) if address else {}
 
     def perf(self) -> dict[str, float]:
-        """llama.cpp's counters as of the last decode (Engine(..., perf=True)): milliseconds and tokens."""
+        """llama.cpp's counters as of the last decode; all 0 without `Engine(..., perf=True)`.
+
+        In milliseconds `load_ms`, `prompt_ms` and `reply_ms`, in tokens `prompt_tokens` and `reply_tokens`; and
+        `graphs_reused`, how many decodes went without building a graph. Never waits. Raises EngineClosed, EngineDied,
+        ModelError.
+        """
         self._check_alive()
         return self._worker.perf()
 
     # ---- life ----
 
     def pause(self) -> None:
-        """Stops computing after the batch under way; streams stay where they are."""
+        """Stops computing after the batch under way; streams stay where they are. Returns at once."""
         self._check_thread()
         self._worker.pause(True)
 
     def resume(self) -> None:
+        """Goes on where pause() stopped; of no effect when it did not. Returns at once."""
         self._check_thread()
         self._worker.pause(False)
 
@@ -134,7 +150,10 @@ class Engine(Asking):
         self._worker.pace(check_pace(tokens_per_second))
 
     def late(self, ms: float) -> None:
-        """Says that a frame came `ms` milliseconds late: prompts are read in shorter slices for a while."""
+        """Says that a frame came `ms` milliseconds late: prompts are read in shorter slices for a while.
+
+        0 says nothing. Raises OptionError.
+        """
         self._check_thread()
         if not 0 <= ms < 1e9:
             raise OptionError(f"late({ms!r}): give milliseconds, 0 or more")

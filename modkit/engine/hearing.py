@@ -100,7 +100,10 @@ class Hearing:
             raise self._failure
 
     def attach(self) -> None:
-        """Makes the calling thread the owner, for a host that loads on one thread and plays on another."""
+        """Makes the calling thread the owner, for a host that loads on one thread and plays on another.
+
+        The one call that any thread may make; the owner so far must make none any more.
+        """
         self._thread = threading.get_ident()
 
     # ---- inside tick() ----

@@ -71,20 +71,25 @@ class AnyEngine(Protocol):
         """Raises EngineError where the tokens are not in this process."""
 
     @property
-    def loading(self) -> bool: ...
+    def loading(self) -> bool:
+        """True until it is ready or has failed."""
 
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """True while it can speak."""
 
     @property
-    def progress(self) -> float: ...
+    def progress(self) -> float:
+        """How much is loaded, 0.0 to 1.0."""
 
     def tick(self) -> None:
         """Hands over what has arrived. Once a frame; never waits. Raises ModelError or EngineDied, once."""
 
-    def generate(self, prompt: str, **options: Any) -> Stream: ...
+    def generate(self, prompt: str, **options: Any) -> Stream:
+        """A reply to a bare prompt; see Engine.generate()."""
 
-    def chat(self, messages: Sequence[Message] | Callable[[], Sequence[Message]], **options: Any) -> Stream: ...
+    def chat(self, messages: Sequence[Message] | Callable[[], Sequence[Message]], **options: Any) -> Stream:
+        """The assistant's next turn; see Engine.chat()."""
 
     def embed(
         self, texts: Sequence[str], *, pooling: str | None = None, normalise: bool = True, trim: bool = True
@@ -114,7 +119,8 @@ class AnyEngine(Protocol):
     def pause(self) -> None:
         """Streams stay where they are until resume()."""
 
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        """Goes on where pause() stopped."""
 
     def perf(self) -> dict[str, float]:
         """llama.cpp's counters; empty where they cannot be had."""
@@ -122,6 +128,7 @@ class AnyEngine(Protocol):
     def attach(self) -> None:
         """Makes the calling thread the owner."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends what is under way and lets go of everything. May be called twice."""
 
     def _cancel(self, stream: Pending[Any]) -> None: ...

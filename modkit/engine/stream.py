@@ -214,7 +214,7 @@ class Stream(Pending[str]):
 
     Attributes: id, finish (None while running, then "stop", "length", "cancelled" or "error"),
     error (set when finish is "error"), stats, tokens (the generated token ids; empty when a stop string
-    cut the reply, because tokens and text then differ).
+    cut the reply, because tokens and text then differ). It belongs to the thread that ticks the engine.
 
     With `expect()` marks such as `<mood:wary>` are read out of the words: `text` and `take()` then never show one,
     and they come as events, in order, inside `tick()`.
@@ -289,16 +289,17 @@ class Stream(Pending[str]):
         self._listen(lambda event: function(event.name) if isinstance(event, Tag) and event.kind == "mood" else None)
 
     def on_gesture(self, function: Callable[[str], None]) -> None:
-        """Calls function(name) for each gesture."""
+        """Calls function(name) for each gesture, as on_mood() does."""
         self._listen(lambda event: function(event.name) if isinstance(event, Tag) and event.kind == "gesture" else None)
 
     def on_sentence(self, function: Callable[[str], None]) -> None:
-        """Calls function(sentence) as soon as a sentence is whole: for subtitles by the line, and for voices."""
+        """Calls function(sentence) inside the tick that makes a sentence whole: for subtitles by the line, and for
+        voices."""
         self._split_sentences()
         self._listen(lambda event: function(event.text) if isinstance(event, Sentence) else None)
 
     async def sentences(self) -> AsyncIterator[str]:
-        """In a host's coroutine: the sentences, each as soon as it is whole."""
+        """In a host's coroutine: the sentences, each as soon as it is whole. Raises the stream's error at the end."""
         self._split_sentences()
         at = 0
         while True:
@@ -342,6 +343,7 @@ class Stream(Pending[str]):
 
     @property
     def tokens(self) -> tuple[int, ...]:
+        """The generated token ids so far; empty when a stop string cut the reply."""
         return tuple(self._tokens)
 
     def take(self) -> str:

@@ -58,6 +58,7 @@ class Host:
     `worker_ms`, and may have `worker_mb` of memory.
 
     A mod that does not load is named in `report` with one sentence and the fix; the others run.
+    Everything here belongs to the thread that made the host.
     """
 
     _in_worker = False  # True in the process of such a mod

@@ -221,6 +221,7 @@ class RemoteEngine:
         self._paused = True
 
     def resume(self) -> None:
+        """Hands on what was kept, and what comes."""
         self._check_thread()
         self._paused = False
 

@@ -153,6 +153,7 @@ class Library:
         return [d for d in devices if d.kind == "gpu"] or [d for d in devices if d.kind == "igpu"][:1]
 
     def has_gpu(self) -> bool:
+        """Whether it knows a GPU on this machine."""
         return bool(self.gpus())
 
     def system_info(self) -> str:

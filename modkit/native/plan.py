@@ -47,6 +47,7 @@ class Plan:
         return self.weights.cpu + self.kv.cpu + self.compute.cpu
 
     def as_json(self) -> dict[str, Any]:
+        """As plain values, for JSON; sizes in bytes."""
         parts = {name: getattr(self, name)._asdict() for name in ("weights", "kv", "compute")}
         return {
             "layers": self.layers,

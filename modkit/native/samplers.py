@@ -334,6 +334,7 @@ class Sampler:
         return made
 
     def to_json(self) -> str:
+        """As text, for from_json()."""
         return json.dumps(self.plain())
 
     @classmethod

@@ -121,6 +121,7 @@ class Settings:
         return min(self.gpu_layers, ALL_LAYERS) if isinstance(self.gpu_layers, int) else ALL_LAYERS
 
     def batch(self) -> int:
+        """Tokens of one decode at the most."""
         return self.loading.batch or min(BATCH, max(64, self.context))
 
     def min_context(self) -> int:

@@ -88,21 +88,28 @@ class Living:
     def remember(
         self, text: str, *, importance: float = 0.7, present: Iterable[str] = (), speaker: str | None = None
     ) -> None:
-        """Let the NPC know `text` from now on: something that was seen, done or heard. `importance` is 0 to 1."""
+        """Let the NPC know `text` from now on: something that was seen, done or heard. `importance` is 0 to 1.
+
+        `present` are who else was there, `speaker` who told it (None: nobody). Returns at once; what was asked before
+        does not know of it. Raises OptionError.
+        """
         if not isinstance(text, str) or not text.strip():
             raise OptionError("remember() takes a sentence")
         one = Experience(text, "told", speaker, None, importance, self.time, tuple(present))
         self._in_order(lambda: self.mind.add([one]))
 
     def forget(self, what: int | str) -> None:
-        """Forget the memory of this number (`Memory.id`), or all whose text has these words in it."""
+        """Forget the memory of this number (`Memory.id`), or all whose text has these words in it.
+
+        Only what was lived through in this game: her dump is never changed. Returns at once. Raises OptionError.
+        """
         if isinstance(what, bool) or not isinstance(what, (int, str)) or what == "":
             raise OptionError("forget() takes a part of a text, or the number of a memory")
         self._in_order(lambda: self.mind.forget(what))
 
     def undo(self) -> Turn | None:
         """Take back the last turn, as if it had not been said, in the save as well; returns it, None when there is
-        none. A reply under way is stopped."""
+        none. A reply under way is stopped. Returns at once; the save follows on the helper thread."""
         self.interrupt()
         if not self._turns:
             return None
@@ -111,7 +118,10 @@ class Living:
         return turn
 
     def hear(self, speaker: str, words: str, *, present: Iterable[str] = ()) -> None:
-        """Somebody said something in the NPC's presence, not to it: it is remembered, and noticed at the next turn."""
+        """Somebody said something in the NPC's presence, not to it: it is remembered, and noticed at the next turn.
+
+        `present` are who else was there. Returns at once; words that are empty are no news.
+        """
         who, what = prompt.one_line(speaker, 40), prompt.one_line(words, prompt.MAX_FACT)
         if not what:
             return
@@ -122,7 +132,7 @@ class Living:
         self._in_order(lambda: self.mind.add([one]))
 
     def greet(self, facts: Iterable[str] = (), **options: Any) -> Stream:
-        """The NPC speaks first, to the player who comes up; as `say`."""
+        """The NPC speaks first, to the player who comes up. `facts`, `options` and errors as `say`. Returns at once."""
         again = " again" if self._turns else ""
         player = options.get("speaker") or self.player
         return self.say("...", [f"{player} comes up to you{again}.", *facts], **options)
@@ -131,7 +141,7 @@ class Living:
         """Sum up what has left the prompt, when there is enough of it and the NPC is silent; else None.
 
         A mod may call this in a quiet moment; with `summaries` it is done after a reply. The next `say` stops it, and
-        it is done another time.
+        it is done another time. `options` are those of `Engine.chat`. Returns at once; raises what the engine does.
         """
         due = [turn for turn in self._turns[: self._first] if turn.number > self._folded and turn.finish is not None]
         if self.speaking or self._reflection is not None or len(due) < _FOLD_FROM:

@@ -62,7 +62,8 @@ class NPC(Living):
     is looked at before a sentence is shown (see `Guard`); None lets every reply through as it comes.
 
     Making one reads the persona and the save from the disk (about a millisecond); do it while loading.
-    Raises PersonaError, SaveError.
+    Raises PersonaError, SaveError. Everything here belongs to the thread that ticks the engine, and returns at once
+    but close().
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class NPC(Living):
 
     @property
     def last_memories(self) -> tuple[Memory, ...]:
-        """What came to her mind at the last `say`, best first; empty until the prompt was built."""
+        """What came to her mind at the last `say`, best first; empty until the prompt was built, off the frame."""
         return self._turns[-1].memories if self._turns else ()
 
     @property
@@ -222,7 +223,10 @@ class NPC(Living):
         return ask_choices(self, n, hint, options)
 
     def interrupt(self) -> None:
-        """Stop her where she is; what was said so far is kept as her reply. Nothing happens when she is silent."""
+        """Stop her where she is; what was said so far is kept as her reply. Nothing happens when she is silent.
+
+        Returns at once; the stream is done within a few ticks.
+        """
         if self._speaking is None:
             return
         stream, turn = self._speaking
@@ -233,7 +237,10 @@ class NPC(Living):
         self._speaking = None
 
     def close(self) -> None:
-        """Interrupt her, commit what is not yet in the save, close what was opened here. May be called twice."""
+        """Interrupt her, commit what is not yet in the save, close what was opened here. May be called twice.
+
+        Waits for the disk. A commit that fails is in `save_error`. The engine stays the game's.
+        """
         if self._closed:
             return
         self.interrupt()

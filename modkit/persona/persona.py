@@ -27,7 +27,7 @@ MAX_QUESTION = 4000  # characters that are looked at
 
 
 class Persona:
-    """A character: `name`, `card`, her lines, and what comes to her mind at a question.
+    """A character: `name`, `card`, her lines, and what comes to her mind at a question. `len()` counts her lines.
 
     Made by `Persona.open`. May be used from any thread; each thread gets its own SQLite connection when
     it first asks. `ask` and `lines` read the file, so a game calls them off the frame (`NPC.say` does).
@@ -97,7 +97,8 @@ class Persona:
         may take milliseconds. `state` is the game's: what is behind a gate that it does not open is not looked at
         (default: nothing has happened). `budget` bounds the tokens of all memories together. The other options
         keep only lines of these speakers, kinds, scenes, quests and languages. `words_weight` is what the
-        order by words counts beside that by meaning; 0 leaves it out.
+        order by words counts beside that by meaning; 0 leaves it out. Raises OptionError, and PersonaError when the
+        file is damaged.
         """
         if not isinstance(question, str):
             raise OptionError(f"a question is a str, not {type(question).__name__}")
@@ -147,7 +148,10 @@ class Persona:
         return bytes(rows.cast("B")), ""
 
     def lines(self, *, heard: bool = False) -> Iterator[Line]:
-        """Her lines in the order of the dumps, gated ones included; with `heard`, also what others said to her."""
+        """Her lines in the order of the dumps, gated ones included; with `heard`, also what others said to her.
+
+        Read from the file as they are asked for. Raises PersonaError when it is damaged.
+        """
         return (line for line, _ in self._lines_and_gates(heard))
 
     def _lines_and_gates(self, heard: bool) -> Iterator[tuple[Line, bool]]:
@@ -165,7 +169,10 @@ class Persona:
             raise self._damaged(error) from error
 
     def voice(self) -> list[Statement]:
-        """How she talks: statements that name the lines they rest on; empty for a file of an early version."""
+        """How she talks: statements that name the lines they rest on; empty for a file of an early version.
+
+        Reads the file; raises PersonaError when it is damaged.
+        """
         from modkit.persona.voice.statements import Statement
 
         try:
@@ -177,7 +184,10 @@ class Persona:
             raise self._damaged(error) from error
 
     def said(self) -> list[tuple[Said, str]]:
-        """Her lines with their ids, what they answered, and the place each was read from."""
+        """Her lines with their ids, what they answered, and the place each was read from; none that is behind a gate.
+
+        Reads the file; raises PersonaError when it is damaged.
+        """
         try:
             from modkit.persona.voice.said import own_lines
 
@@ -196,7 +206,7 @@ class Persona:
         return f"<Persona {self.name!r} from {display_path(self.path)}>"
 
     def close(self) -> None:
-        """Close every connection. Nothing may be asking at this moment."""
+        """Close every connection. Nothing may be asking at this moment; what asks later gets PersonaError."""
         with self._lock:
             self._closed = True
             connections, self._connections = self._connections, {}

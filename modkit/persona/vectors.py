@@ -76,6 +76,7 @@ class EngineEmbedder:
         self._closed = False
 
     def embed(self, texts: Sequence[str]) -> memoryview[float]:
+        """float32 rows of length 1, one for each text. Blocks; from any thread, one at a time."""
         with self._lock:
             engine = self._ready()
             engine.attach()  # the lock makes this thread its owner for as long as it asks
