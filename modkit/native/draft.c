@@ -10,7 +10,17 @@
  * fill, and that otherwise grows by less than a hundredth of what was decoded; when it is empty, nothing is drafted. */
 #include "engine.h"
 
-enum { MOST_MATCH = 16, FIRST_GUESS = 4 /* what the first guess at a trust counts, in tokens seen */ };
+#include <string.h>
+
+enum {
+    LEAST_MATCH = 2, /* one token alone is watched, but nothing is drafted for it */
+    MOST_MATCH = 16,
+    FIRST_GUESS = 6, /* what the first guess at a trust counts, in tokens seen */
+    ASTRAY_AFTER = 3, /* misses in a row, and the reply is taken for one that does not quote, until a hit */
+};
+/* What a trust is of. A word or two stands somewhere before in every reply, but means a quotation only in those that
+ * quote; and a quotation often ends where a line does, however long it was. */
+enum { QUOTING, ASTRAY, LINE_ENDS };
 
 static const struct {
     int32_t from; /* this length of a match on */
@@ -33,25 +43,33 @@ static int32_t find_match(const int32_t *tokens, int32_t n, int32_t *behind) {
     return best;
 }
 
-static int level_of(int32_t match) {
+static bool ends_line(const mk_engine *e, int32_t token) {
+    char piece[64];
+    int32_t n = e->table.llama_token_to_piece(e->vocab, token, piece, sizeof piece, 0, false);
+    return n == 0 || (n > 0 && memchr(piece, '\n', (size_t) n) != NULL); /* 0: a mark between turns */
+}
+
+/* How likely the i-th token at hand comes again, if those before it did. */
+static mk_trust *trust_in(mk_engine *e, const mk_slot *slot, int32_t i) {
+    bool astray = i == 0 && slot->n_generated > 0 && slot->misses >= ASTRAY_AFTER;
     int level = MK_TRUSTS - 1;
-    while (level > 0 && levels[level].from > match) {
+    if (ends_line(e, slot->draft[i])) {
+        return &e->trust[LINE_ENDS][0];
+    }
+    while (level > 0 && levels[level].from > slot->match + i) {
         level--;
     }
-    return level;
+    return &e->trust[astray ? ASTRAY : QUOTING][level];
 }
 
-/* How likely the token behind a match of that length comes again. */
-static double trust_in(const mk_engine *e, int32_t match) {
-    const mk_trust *t = &e->trust[level_of(match)];
-    return t->seen == 0 ? levels[level_of(match)].trust : t->share;
-}
-
-static void learn(mk_engine *e, int32_t match, bool right) {
-    mk_trust *t = &e->trust[level_of(match)];
-    t->share = trust_in(e, match);
-    t->seen += t->seen < 30;
-    t->share += (right - t->share) / (t->seen + FIRST_GUESS);
+static void begin(mk_engine *e, double rate) {
+    e->drafted = true;
+    e->draft_account = 3 / rate;
+    for (int i = 0; i < MK_TRUSTS; i++) {
+        e->trust[QUOTING][i].share = levels[i].trust;
+        e->trust[ASTRAY][i].share = levels[i].trust / 2;
+    }
+    e->trust[LINE_ENDS][0].share = 0.4;
 }
 
 static int32_t least(int32_t a, int32_t b) {
@@ -72,12 +90,12 @@ static int32_t most_tokens(mk_engine *e, const mk_slot *slot) {
 
 /* Of n tokens behind a match, how many make the most tokens a second; 0 when none do better than `rate`. Each that
  * comes true makes the match longer, and the next one likelier. */
-static int32_t best_length(mk_engine *e, int32_t n, int32_t match, double rate) {
-    double expected = 1, power = 1, best = 1.04 * rate;
+static int32_t best_length(mk_engine *e, const mk_slot *slot, int32_t n, double rate) {
+    double expected = 1, power = 1, best = 1.06 * rate;
     int32_t length = 0;
     for (int32_t k = 1; k <= n; k++) {
         double cost = mk_curve_at(&e->speaking_cost, k + 1), loss = cost - 1 / rate;
-        power *= trust_in(e, match + k - 1);
+        power *= trust_in(e, slot, k - 1)->share;
         expected += power;
         if (expected / cost > best && loss <= e->draft_account && k + 1 <= 2 * mk_curve_most(&e->speaking_cost)) {
             best = expected / cost;
@@ -117,27 +135,25 @@ void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
         return;
     }
     if (!e->drafted) {
-        e->drafted = true;
-        e->draft_account = 2 / rate;
+        begin(e, rate);
     }
     most = least(most_tokens(e, slot), n - behind);
-    if (e->config.draft < 0) {
-        slot->n_draft = most;
-    } else {
-        slot->n_draft = best_length(e, most, slot->match, rate);
-        if (slot->n_draft == 0 && trust_in(e, slot->match) > 0.5) {
-            slot->n_draft = unknown_length(e, most, rate);
-        }
-    }
-    for (int32_t i = 0; i == 0 || i < slot->n_draft; i++) { /* the first is learned from even if it is not tried */
+    for (int32_t i = 0; i == 0 || i < most; i++) { /* the first is learned from even if it is not tried */
         slot->draft[i] = slot->tokens[behind + i];
+    }
+    if (slot->match < LEAST_MATCH) {
+        return;
+    }
+    slot->n_draft = e->config.draft < 0 ? most : best_length(e, slot, most, rate);
+    if (slot->n_draft == 0 && trust_in(e, slot, 0)->share > 0.5) {
+        slot->n_draft = unknown_length(e, most, rate);
     }
 }
 
 /* What a draft brought, against what the same time would have brought without: by the curve, not by the clock, for
  * what else the machine did meanwhile is no fault of the draft. */
 static void book(mk_engine *e, int32_t drafted, int32_t accepted) {
-    double most = 10 / e->forecast.rate;
+    double most = 6 / e->forecast.rate;
     e->draft_account += (accepted + 1) / e->forecast.rate - mk_curve_at(&e->speaking_cost, drafted + 1);
     e->draft_account = e->draft_account < most ? e->draft_account : most;
     mk_count(&e->shared.drafted, (uint64_t) drafted);
@@ -146,12 +162,17 @@ static void book(mk_engine *e, int32_t drafted, int32_t accepted) {
 
 /* Says one more token; true when it is the one that was drafted, or would have been. */
 static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
-    bool guessed = slot->match > 0 && (i == 0 || i < slot->n_draft), right;
+    mk_trust *trust = slot->match > 0 && (i == 0 || i < slot->n_draft) ? trust_in(e, slot, i) : NULL;
+    int32_t misses = slot->n_generated == 0 ? 0 : slot->misses;
+    bool right;
     mk_speak(e, slot);
-    right = guessed && slot->job == job && slot->tokens[slot->n_tokens - 1] == slot->draft[i];
-    if (guessed) {
-        learn(e, slot->match + i, right);
+    right = trust != NULL && slot->job == job && slot->tokens[slot->n_tokens - 1] == slot->draft[i];
+    if (trust != NULL) {
+        trust->seen += trust->seen < 30;
+        trust->share += (right - trust->share) / (trust->seen + FIRST_GUESS);
+        misses = right ? 0 : misses + 1;
     }
+    slot->misses = misses;
     return right;
 }
 

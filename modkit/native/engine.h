@@ -87,7 +87,9 @@ typedef struct mk_slot {
     bool snapshot; /* the state at `pin` is still to be stored when the prefill comes by */
     /* schedule.c's own */
     double served;   /* tokens said, each divided by the stream's weight: whoever has least comes first */
-    int32_t draft[MK_MAX_DRAFT], n_draft, match; /* what is tried behind its next token, and how long a match it rests on; draft[0] is a guess when n_draft is 0 */
+    /* what is tried behind its next token, and how long a match it rests on; draft[0] is a guess even if n_draft is 0 */
+    int32_t draft[MK_MAX_DRAFT], n_draft, match;
+    int32_t misses;  /* guesses in a row that did not come true */
     double due;      /* when its pace allows the next token */
     int32_t skipped; /* decodes that went by without it: before its first token, one at most */
 } mk_slot;
@@ -218,7 +220,7 @@ struct mk_engine {
     uint32_t calibration;     /* the step it is at */
     bool drafted;             /* ever, or tried to: the account is open */
     double draft_account;     /* seconds that drafts may lose */
-    mk_trust trust[MK_TRUSTS]; /* draft.c's: by the length of the match */
+    mk_trust trust[3][MK_TRUSTS]; /* draft.c's: of what, and by the length of the match */
     double next_due;          /* when the batch is empty: until when */
     double crowd;             /* how much longer decodes take than they compute, because others want the processor, too */
     double slice_scale;       /* of the slices' time: less than 1 after late frames */

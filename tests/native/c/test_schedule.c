@@ -435,6 +435,30 @@ static void drafts_pay_or_are_left_out(void) {
     }
 }
 
+/* A line of the prompt quoted, then the end: a draft that went on into the next line would be lost each time. */
+static void a_draft_ends_where_quoted_lines_do(void) {
+    char text[40], reply[40];
+    open_with_drafts(q4_0, 1, false, MK_MAX_DRAFT);
+    mk_engine_pause(h.engine, false);
+    for (int i = 0; i < 60; i++) {
+        ask *a = ask_new();
+        uint64_t id;
+        for (int line = 0; line < 6; line++) {
+            snprintf(text, sizeof text, "%c%d. the lamp of %c%c went out\n", 'a' + line, i, 'a' + (7 * i + line) % 26, 'a' + (3 * i + line) % 26);
+            ask_text(a, text);
+            if (line == i % 6) {
+                snprintf(reply, sizeof reply, "%s", text + 2);
+                reply[strlen(reply) - 1] = '\0';
+            }
+        }
+        ask_reply(a, reply);
+        id = host_submit(&h, a);
+        expect_text(&h, id, MK_FINISH_STOP, reply);
+    }
+    CHECK(drafted_and_said(false) > 300 && drafted_and_said(true) > 0.97 * (double) drafted_and_said(false));
+    host_close(&h);
+}
+
 /* The same words with drafts and without: at the end of the reply, of max_tokens, of the context, with stops. */
 static void drafts_change_nothing_of_what_is_said(void) {
     static const char long_reply[] =
@@ -661,6 +685,7 @@ int main(int argc, char **argv) {
     RUN(prefill_keeps_to_its_slice);
     RUN(a_request_ends_the_calibration);
     RUN(drafts_pay_or_are_left_out);
+    RUN(a_draft_ends_where_quoted_lines_do);
     RUN(drafts_change_nothing_of_what_is_said);
     RUN(nobody_is_faster_than_the_pace);
     RUN(prompts_are_read_about_as_fast_as_in_one_batch);
