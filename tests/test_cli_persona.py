@@ -237,3 +237,13 @@ def test_a_full_disk_behind_stdout_is_one_sentence(words: list[str]) -> None:
         )
     assert done.returncode == 1
     assert done.stderr.decode() == "modkit: stdout cannot be written or read: No space left on device\n"
+
+
+def test_chat_says_that_a_model_is_no_good_before_anybody_types(
+    persona: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_text("This is a text.", encoding="utf-8")
+    assert main(["chat", str(persona), "--model", str(model)]) == 1
+    said = capsys.readouterr()
+    assert "it is not a GGUF file" in said.err and said.out == ""

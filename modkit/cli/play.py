@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -81,6 +82,10 @@ def _chat(options: argparse.Namespace) -> int:
         Engine(options.model) as engine,
         NPC(options.persona, engine, save=options.save, player=options.player) as npc,
     ):
+        while engine.loading:  # before anybody types: a file that is no good is said here
+            engine.tick()
+            time.sleep(0.005)
+        engine.tick()
         for turn in npc.transcript[-3:]:
             say(f"{turn.player}: {turn.words}\n{npc.name}: {turn.reply.strip()}")
         while True:

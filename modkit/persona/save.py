@@ -122,8 +122,8 @@ class Save:
     def open(cls, path: str | Path) -> Save:
         """Open a save, or begin a new one where there is no file.
 
-        Raises SaveError when the file is damaged, from another version, no save at all, or in a folder that
-        does not exist; the file is then left as it is.
+        Raises SaveError when the file is damaged, read-only, from another version, no save at all, or in a folder
+        that does not exist; the file is then left as it is.
         """
         path = Path(path)
         name = display_path(path)
@@ -133,6 +133,8 @@ class Save:
                 _check(path, name)
             connection = apsw.Connection(os.fspath(path))
             try:
+                if connection.readonly("main"):  # SQLite would say so at the first turn, when that is lost
+                    raise SaveError(f"{name} is read-only: make it writable, or go on with a copy of it")
                 connection.set_busy_timeout(_BUSY_MS)
                 connection.execute(
                     "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; PRAGMA trusted_schema = OFF"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -204,3 +206,31 @@ def test_a_kill_at_any_moment_leaves_every_committed_turn(tmp_path: Path) -> Non
         assert connection.pragma("integrity_check") == "ok"
         connection.close()
     assert committed > 20
+
+
+READ_ONLY = """
+import os, sys
+from modkit.errors import SaveError
+from modkit.persona import Save
+
+if os.geteuid() == 0:  # nothing is read-only to root
+    os.setuid(65534)
+try:
+    Save.open(sys.argv[1])
+except SaveError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_a_read_only_save_is_said_before_a_turn_is_lost() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to the user that the child becomes
+        path = Path(folder) / "a.save"
+        with Save.open(path) as save:
+            save.add_turn("Mara", turn(1))
+        path.chmod(0o444)
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+    assert "is read-only: make it writable" in done.stdout, done.stderr

@@ -15,6 +15,7 @@ from modkit.errors import PersonaError
 from modkit.native.replacing import replace_with
 from modkit.persona.lines import fold
 from modkit.persona.prompt import one_line
+from modkit.persona.readers.source import display_path
 from modkit.persona.voice.census import Census
 from modkit.persona.voice.said import Said, words_of
 from modkit.persona.voice.statements import Statement
@@ -49,7 +50,7 @@ def write_report(persona: Persona, path: str | Path) -> None:
     try:
         replace_with(path, page.encode())
     except OSError as error:
-        raise PersonaError(f"{path.name} cannot be written: {error.strerror or error}") from error
+        raise PersonaError(f"{display_path(path)} cannot be written: {error.strerror or error}") from error
 
 
 def report_html(persona: Persona) -> str:
