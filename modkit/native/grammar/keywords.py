@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from modkit.errors import GrammarError
-from modkit.native.grammar.formats import FORMATS
+from modkit.native.grammar.formats import FORMATS, NUMBERS
 from modkit.native.grammar.numbers import Bounds
 from modkit.native.grammar.shape import KINDS, Extra, Schema, Shape
 from modkit.native.grammar.values import kind_of, same, short
@@ -63,9 +63,7 @@ def own(schema: Mapping[str, Any]) -> Shape:
     if "enum" in schema:
         enum = tuple(listed(schema, "enum"))
         values = enum if values is None else tuple(v for v in enum if same(v, values[0]))
-    formats = (schema["format"],) if "format" in schema else ()
-    if formats and formats[0] not in FORMATS:
-        raise GrammarError(f"the format {short(formats[0])} is not known; there are {', '.join(FORMATS)}")
+    kinds, bounds, formats = _format(schema, kinds, _bounds(schema))
     properties = mapped(schema, "properties")
     by_pattern = tuple(mapped(schema, "patternProperties").items())
     extras: tuple[Extra, ...] = ()
@@ -75,7 +73,7 @@ def own(schema: Mapping[str, Any]) -> Shape:
     return Shape(
         kinds,
         values,
-        bounds=_bounds(schema),
+        bounds=bounds,
         min_length=_count(schema, "minLength") or 0,
         max_length=_count(schema, "maxLength"),
         patterns=(text_of(schema, "pattern"),) if "pattern" in schema else (),
@@ -95,6 +93,24 @@ def own(schema: Mapping[str, Any]) -> Shape:
         min_properties=_count(schema, "minProperties") or 0,
         max_properties=_count(schema, "maxProperties"),
     )
+
+
+def _format(
+    schema: Mapping[str, Any], kinds: frozenset[str], bounds: Bounds
+) -> tuple[frozenset[str], Bounds, tuple[str, ...]]:
+    """What the format leaves of kinds and bounds, and the format where it speaks of strings."""
+    if "format" not in schema:
+        return kinds, bounds, ()
+    name = schema["format"]
+    if "string" in kinds:
+        if name not in FORMATS:
+            raise GrammarError(f"the format {short(name)} is not known; there are {', '.join(FORMATS)}")
+        return kinds, bounds, (name,)
+    limits = NUMBERS.get(name) if isinstance(name, str) else None
+    if limits is not None:
+        bounds = bounds.meet(Bounds(low=Decimal(limits[0]), high=Decimal(limits[1])))
+        kinds -= {"fraction"}
+    return kinds, bounds, ()  # any other says nothing of what is no string
 
 
 def _arrays(schema: Mapping[str, Any]) -> tuple[tuple[tuple[Schema, ...], Schema], ...]:

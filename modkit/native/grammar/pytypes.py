@@ -42,7 +42,6 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 _LIMITS = {
     "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf",
 }  # fmt: skip
-_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
 _UNIONS = (Union, types.UnionType)
 
 
@@ -202,8 +201,8 @@ def _moved(part: Any, names: Mapping[str, str]) -> Any:
     if isinstance(ref, str) and ref.startswith("#/$defs/"):
         name, slash, rest = ref[8:].partition("/")
         found["$ref"] = f"#/$defs/{names.get(name, name)}{slash}{rest}"
-    if found.get("contentEncoding") == "base64" and "pattern" not in found:
-        found["pattern"] = _BASE64
+    if found.get("contentEncoding") == "base64":
+        found["format"] = "byte"
     return found
 
 

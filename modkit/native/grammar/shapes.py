@@ -30,6 +30,9 @@ class Shapes:
         self._known: dict[int, list[Shape]] = {}
         self._made: list[Schema] = []
         self._moved = False  # an inner $id changes what relative references mean
+        dialect = document.get("$schema") if isinstance(document, Mapping) else None
+        if isinstance(dialect, str) and any(f"draft-0{n}" in dialect for n in (1, 2, 3)):
+            raise GrammarError(f"$schema {dialect!r}: schemas before draft 4 are not read, for their words differ")
         self._find_names(document, "#", 0)
 
     def expand(self, schema: Schema, resolving: tuple[str, ...] = ()) -> list[Shape]:
@@ -190,7 +193,8 @@ class Shapes:
         for part in listed(schema, "allOf"):
             found = _product(found, self.expand(part, inner))
         if "anyOf" in schema:
-            found = _product(found, [s for part in listed(schema, "anyOf") for s in self.expand(part, inner)])
+            parts = self._joined(listed(schema, "anyOf"))
+            found = _product(found, [s for part in parts for s in self.expand(part, inner)])
         if "not" in schema:
             found = _product(found, self._negated(schema["not"], inner))
         for key, wanted in dependent(schema):
@@ -213,9 +217,19 @@ class Shapes:
             found = [*found, Shape(kinds=frozenset({"null"}))]
         return found
 
+    def _joined(self, parts: list[Any], distinct: bool = False) -> list[Any]:
+        """Alternatives with those that only list values made one: an enum whose values have titles is written so."""
+        lists = [part for part in parts if isinstance(part, Mapping) and "$ref" not in part and _lists(part)]
+        values = [value for part in lists for value in own(part).values or ()]
+        if len(lists) < 2 or (distinct and any(same(v, w) for n, v in enumerate(values) for w in values[:n])):
+            return parts
+        joined = {"enum": values}
+        self._made.append(joined)  # kept, because shapes are known by identity
+        return [joined, *(part for part in parts if not any(part is one for one in lists))]
+
     def _one_of(self, schema: Mapping[str, Any], beside: list[Shape], inner: tuple[str, ...]) -> list[Shape]:
         """The alternatives as they are where they exclude each other, else each with the others negated."""
-        parts = listed(schema, "oneOf")
+        parts = self._joined(listed(schema, "oneOf"), distinct=True)
         groups = [self.expand(part, inner) for part in parts]
         overlap = any(
             not self.nothing(both)
@@ -273,6 +287,11 @@ class Shapes:
         if opposite_of is None:
             raise GrammarError(f"the opposite of {word!r} cannot be expressed in a grammar (under not, oneOf or if)")
         return opposite_of(schema, value)
+
+
+def _lists(schema: Mapping[str, Any]) -> bool:
+    words = KEYWORDS & schema.keys()
+    return bool(words) and words <= {"const", "enum"}
 
 
 def _product(one: list[Shape], other: list[Shape]) -> list[Shape]:

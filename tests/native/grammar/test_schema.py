@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import itertools
 import json
 import random
@@ -191,6 +192,8 @@ def test_the_checker_of_values_agrees_with_jsonschema() -> None:
         ({"type": "string", "minLength": 5, "maxLength": 3}, "no value"),
         ({"type": "integer", "minimum": 5, "maximum": 3}, "no value"),
         ([], "a schema is an object"),
+        ({"$schema": "http://json-schema.org/draft-03/schema#", "divisibleBy": 3}, "before draft 4"),
+        ({"type": ["string", "integer"], "format": "int32"}, "int32"),
         ({"allOf": [{"anyOf": [{"minLength": n} for n in range(20)]} for _ in range(3)]}, "256 alternatives"),
     ],
     ids=str,
@@ -198,6 +201,75 @@ def test_the_checker_of_values_agrees_with_jsonschema() -> None:
 def test_what_cannot_be_expressed_is_named(schema: Any, why: str) -> None:
     with pytest.raises(GrammarError, match=why):
         Grammar.from_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("ipv6", "::|::1|1::|fe80::1:2|1:2:3:4:5:6:7:8|::ffff:10.0.0.255|1:2:3:4:5:6:1.2.3.4|1::3:4:5:6:7:8"
+         "|1:2:3:4:5:6:7::",
+         ":|1|1:2:3:4:5:6:7|1:2:3:4:5:6:7:8:9|1::2::3|12345::|::256.1.1.1|1:2:3:4:5:6:7:8::|fe80::1%eth0|1:2:3:4::5:6:7:8"),
+        ("uri", "http://a|https://u:p@example.org:8080/a/b?x=1&y=%C3%A9#top|mailto:a@b.c|urn:isbn:1|file:///a|x:"
+         "|http://[::1]:80/",
+         "|a|//a/b|/a|http://a b|http://[::1|1x:a|http://a/%4|x:#a#b|http://é.org|http://a:b:c/"),
+        ("uri-reference", "|a|//a/b|/a|?x|#y|../b;c|http://a|./a:b", "a b|a:é|%|\\|#a#b|:a"),
+        ("duration", "P1Y2M3D|P4W|PT36H|P1DT12H|PT1M|P3DT1H2M3S", "|P|PT|P1|1D|P1D2M|P1YT|P1W2D|PT1.5S|p1d|P1Y3D"),
+        ("json-pointer", "|/|/a~1b/~0/0/é", "a|/~|/~2|#/a"),
+        ("byte", "|bGFtcA==|bGFtcHM=|bGFt", "b|bG|bGF|bGFt=|bGFtcB==|bGFtcHN=|b-_t"),
+        ("password", "|any thing\n", None),
+    ],
+    ids=lambda v: v if v in ("ipv6", "uri") else None,
+)  # fmt: skip
+def test_formats_are_what_their_standards_say(name: str, right: str, wrong: str | None) -> None:
+    grammar = Grammar.from_schema({"type": "string", "format": name})
+    for text in right.split("|"):
+        assert grammar.accepts(json.dumps(text, ensure_ascii=False)), text
+    for text in wrong.split("|") if wrong is not None else ():
+        assert not grammar.accepts(json.dumps(text, ensure_ascii=False)), text
+
+
+def test_addresses_are_those_that_python_reads() -> None:
+    grammar, rng = Grammar.from_schema({"type": "string", "format": "ipv6"}), random.Random(4)
+    refused = 0
+    for text in itertools.islice(grammar.members(2, 40), times(200, 3000)):
+        assert ipaddress.IPv6Address(json.loads(text))
+        other = '"' + damaged(text[1:-1], rng, ":::.0fg1") + '"'
+        try:
+            ipaddress.IPv6Address(other[1:-1])
+        except ValueError:
+            assert not grammar.accepts(other), other
+            refused += 1
+        else:
+            assert grammar.accepts(other), other
+    assert refused > 40
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "integer", "format": "int32"}, [2**31 - 1, -(2**31)], [2**31, -(2**31) - 1, 1.5, "1"]),
+        ({"type": "number", "format": "uint8", "maximum": 200}, [0, 200], [-1, 201, 0.5]),
+        ({"type": ["integer", "null"], "format": "uint64"}, [2**64 - 1, None], [2**64, -1]),
+        ({"type": "number", "format": "double"}, [0.5, 3], ["x"]),
+        ({"type": "boolean", "format": "whatever"}, [True], [1]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_formats_of_numbers_bound_them(schema: Any, right: list[Any], wrong: list[Any]) -> None:
+    grammar = Grammar.from_schema(schema)
+    assert all(grammar.accepts(json.dumps(value)) for value in right)
+    assert not any(grammar.accepts(json.dumps(value)) for value in wrong)
+
+
+@pytest.mark.parametrize("word", ["anyOf", "oneOf"])
+def test_values_with_titles_are_one_enum(word: str) -> None:
+    parts: list[Any] = [{"const": f"v{n}", "title": f"V {n}"} for n in range(400)]
+    parts += [{"enum": [1, 2]}, {"type": "null"}]
+    grammar = Grammar.from_schema({word: parts})
+    assert all(grammar.accepts(text) for text in ('"v0"', '"v399"', "2", "null"))
+    assert not any(grammar.accepts(text) for text in ('"v400"', "3", "true"))
+    twice = Grammar.from_schema({word: [{"const": 1}, {"enum": [1, 2]}, {"type": "string"}]})
+    assert twice.accepts("2") and twice.accepts('""') and twice.accepts("1") is (word == "anyOf")
 
 
 def test_a_schema_nested_without_end_is_refused() -> None:
