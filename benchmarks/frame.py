@@ -53,6 +53,7 @@ CELLS = (
     *(Cell("modkit", mode) for mode in hosts.MODES),
     Cell("modkit", "60fps", 4),
     Cell("modkit", "flat", 4),
+    *(Cell("modkit", mode, 16) for mode in hosts.MODES),
     *(Cell("llama_cpp_python", mode) for mode in hosts.MODES),
     *(Cell("nobodywho", mode) for mode in hosts.MODES),
 )
