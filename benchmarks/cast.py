@@ -1,11 +1,12 @@
 """A cast that speaks together: tokens a second in all, and when a second speaker's first token comes.
 
-    python -m benchmarks.cast [--quick] [--types q8_0,q4_0,f16] [--casts 1,2,4,8,16] [--rounds 3]
+    python -m benchmarks.cast [--quick] [--types q8_0,q4_0,f16] [--casts 1,2,4,6,8,16] [--rounds 3] [--rivals]
 
 Three ways to serve the same streams, each in a process of its own, with the same library, threads and prompts:
 `together` (one engine, a slot each), `in turn` (one slot, one after another) and xllamacpp's own server. The
-server's callbacks take Python's lock for every token; nothing else runs in its process. --quick uses models of
-20 MB and one round: it shows that everything works, not how fast.
+server's callbacks take Python's lock for every token; nothing else runs in its process. With --rivals also
+llama-cpp-python and nobodywho (benchmarks/cast_rivals.py), found as benchmarks.frame finds them. A ratio is the median
+of the rounds' own. --quick uses models of 20 MB and one round: it shows that everything works, not how fast.
 """
 
 from __future__ import annotations
@@ -22,41 +23,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.cast_rivals import CONTEXT, RIVALS, prompt, result_of
 from benchmarks.figures import Target, table
+from benchmarks.frame import python_for
 from benchmarks.models import cast_model
 
 __all__ = ["main", "section"]
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = ("together", "in turn", "server")
-CONTEXT = 768
-WORDS = "the keeper of the lamp went out in the night and the harbour was dark and the ships did not see it "
-
-
-def prompt(i: int, long: bool = False) -> str:
-    """Different from its first word on, so that no cache helps."""
-    return f"{i} {chr(65 + i)} " + WORDS * (8 if long else 1)
-
-
-def _shares(times: Sequence[Sequence[float]]) -> float:
-    """The least share of its due that any stream got in any second in which all spoke."""
-    begin, end = max(t[0] for t in times), min(t[-1] for t in times)
-    least = 1.0
-    while begin + 1 <= end:
-        counts = [sum(begin <= at < begin + 1 for at in t) for t in times]
-        least = min(least, min(counts) * len(times) / max(1, sum(counts)))
-        begin += 0.25
-    return least
-
-
-def _result(begun: float, times: Sequence[Sequence[float]], second: float) -> dict[str, float]:
-    end = max(t[-1] for t in times)
-    return {
-        "rate": sum(map(len, times)) / (end - begun),
-        "first": max(t[0] for t in times) - begun,
-        "second": second,
-        "share": _shares(times),
-    }
 
 
 # ---- in the child ----
@@ -99,7 +74,7 @@ def with_modkit(model: Path, cast: int, tokens: int, threads: int, together: boo
                 engine.tick()
                 time.sleep(0.0005)
             second = time.perf_counter() - asked
-        return _result(begun, times, second)
+        return result_of(begun, times, second)
 
 
 def with_server(model: Path, cast: int, tokens: int, threads: int) -> dict[str, float]:
@@ -143,15 +118,18 @@ def with_server(model: Path, cast: int, tokens: int, threads: int) -> dict[str, 
     asked = time.perf_counter()
     start(prompt(21, long=True), tokens, other).join()
     running.join()
-    return _result(begun, times, other[0] - asked)
+    return result_of(begun, times, other[0] - asked)
 
 
 # ---- in the parent ----
 
 
 def measure(way: str, model: Path, cast: int, tokens: int, threads: int) -> dict[str, float]:
-    """One cell in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.cast", "--child", way, "--model", str(model)]
+    """One cell in a fresh process. Raises RuntimeError when that fails."""
+    if way in RIVALS:
+        command = [python_for(way) or sys.executable, "-m", "benchmarks.cast_rivals", way, "--model", str(model)]
+    else:
+        command = [sys.executable, "-m", "benchmarks.cast", "--child", way, "--model", str(model)]
     command += ["--cast", str(cast), "--tokens", str(tokens), "--threads", str(threads)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -161,41 +139,50 @@ def measure(way: str, model: Path, cast: int, tokens: int, threads: int) -> dict
     return result
 
 
+def _cell(
+    kind: str, model: Path, cast: int, ways: Sequence[str], tokens: int, rounds: int, threads: int
+) -> dict[str, list[dict[str, float]]]:
+    """All rounds of one row, by way; every second one backwards."""
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for index in range(rounds):
+        for way in ways if index % 2 == 0 else reversed(ways):
+            made = measure(way, model, cast, tokens, threads)
+            found[way].append(made)
+            print(f"{kind}, {cast} speakers, {way}: {made['rate']:.1f} tok/s", file=sys.stderr, flush=True)
+    return found
+
+
 def section(
-    types: Sequence[str], casts: Sequence[int], tokens: int, rounds: int, threads: int, quick: bool
+    types: Sequence[str], casts: Sequence[int], ways: Sequence[str], tokens: int, rounds: int, threads: int, quick: bool
 ) -> tuple[str, list[Target]]:
     """A Markdown section, and the targets it answers."""
     rows, targets, wins, cells = [], [], 0, 0
     for kind in types:
-        model = cast_model(kind, quick)
         for cast in casts:
-            found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-            for _ in range(rounds):
-                for way in WAYS:
-                    found[way].append(measure(way, model, cast, tokens, threads))
-                    rate = found[way][-1]["rate"]
-                    print(f"{kind}, {cast} speakers, {way}: {rate:.1f} tok/s", file=sys.stderr, flush=True)
-            rates = {way: median(r["rate"] for r in found[way]) for way in WAYS}
-            second = {way: median(r["second"] for r in found[way]) * 1e3 for way in WAYS}
+            found = _cell(kind, cast_model(kind, quick), cast, ways, tokens, rounds, threads)
+            rates = [f"{median(r['rate'] for r in found[way]):.1f}" for way in ways]
+            ratio = {
+                way: median(a["rate"] / b["rate"] for a, b in zip(found["together"], found[way], strict=True))
+                for way in ways[1:]
+            }
             share = min(r["share"] for r in found["together"])
-            ratios = [f"{rates['together'] / rates[other]:.2f}" for other in WAYS[1:]]
-            ends = [f"{share:.2f}", f"{second['together']:.0f}", f"{second['server']:.0f}"]
-            rows.append([kind, str(cast), *(f"{rates[way]:.1f}" for way in WAYS), *ratios, *ends])
+            seconds = [f"{median(r['second'] for r in found[way]) * 1e3:.0f}" for way in ways if way != "in turn"]
+            rows.append([kind, str(cast), *rates, *(f"{ratio[way]:.2f}" for way in ways[1:]), f"{share:.2f}", *seconds])
             if cast > 1:
                 cells += 1
-                wins += rates["together"] >= 1.2 * rates["server"]
-                for other in ("in turn", "server"):
-                    ratio = rates["together"] / rates[other]
-                    targets.append(Target(f"{kind}, {cast} speakers: ≥ 1.0 × {other}", f"{ratio:.2f} ×", ratio >= 1))
+                wins += ratio["server"] >= 1.2
+                for other in WAYS[1:]:
+                    name = f"{kind}, {cast} speakers: ≥ 1.0 × {other}"
+                    targets.append(Target(name, f"{ratio[other]:.2f} ×", ratio[other] >= 1))
                 targets.append(Target(f"{kind}, {cast} speakers: shares ≥ 0.5", f"{share:.2f}", share >= 0.5))
     targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
-    head = ("weights", "speakers", *(f"{way}, tok/s" for way in WAYS), "/ in turn", "/ server", "least share")
     note = (
         f"{tokens} tokens each, {threads} thread(s), greedy, no drafts, medians of {rounds} round(s); rates count the"
         " prompts' prefill. The second speaker has a prompt of some 200 tokens and begins while another one speaks."
     )
-    body = table((*head, "second's first token, ms", "server's, ms"), rows)
-    return f"## A cast\n\n{body}\n\n{note}\n", targets
+    firsts = [f"second's first token, ms: {way}" for way in ways if way != "in turn"]
+    head = ("weights", "speakers", *(f"{way}, tok/s" for way in ways), *(f"/ {way}" for way in ways[1:]), "least share")
+    return f"## A cast\n\n{table((*head, *firsts), rows)}\n\n{note}\n", targets
 
 
 def main() -> None:
@@ -206,6 +193,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=None)
     parser.add_argument("--rounds", type=int, default=None)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rivals", action="store_true")
     for name in ("--child", "--model"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--cast", type=int, help=argparse.SUPPRESS)
@@ -217,7 +205,8 @@ def main() -> None:
     else:
         casts = [int(n) for n in (a.casts or ("1,4" if a.quick else "1,2,4,6,8,16")).split(",")]
         tokens, rounds = a.tokens or (32 if a.quick else 128), a.rounds or (1 if a.quick else 3)
-        text, targets = section(a.types.split(","), casts, tokens, rounds, a.threads, a.quick)
+        ways = (*WAYS, *(way for way in RIVALS if a.rivals and python_for(way)))
+        text, targets = section(a.types.split(","), casts, ways, tokens, rounds, a.threads, a.quick)
         print(text)
         print("\n".join(target.line() for target in targets))
 
