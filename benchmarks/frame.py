@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import hosts, machine, plain, report
+from benchmarks import hosts, machine, plain, put, report
 from benchmarks.cells import CONTEXT, PROMPT, THREADS
 from benchmarks.models import FOLDER, frame_model, small_model
 
@@ -199,7 +199,9 @@ def main() -> None:
             sections.append(section)
             targets += more
         command = "python -m benchmarks.frame " + " ".join(sys.argv[1:])
-        a.write.write_text(report.page(sections, targets, command, a.quick or rounds < 5), encoding="utf-8")
+        page = report.page(sections, targets, command, a.quick or rounds < 5)
+        old = a.write.read_text(encoding="utf-8") if a.write.exists() else ""
+        a.write.write_text(put.renewed(old, page), encoding="utf-8")
     print("\n".join(target.line() for target in targets))
 
 
