@@ -8,21 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modkit.lazy import door
+
 if TYPE_CHECKING:
     from modkit.ipc.isolated import IsolatedEngine
     from modkit.ipc.remote import RemoteEngine
 
 __all__ = ["IsolatedEngine", "RemoteEngine"]
 
-_HOMES = {"IsolatedEngine": "modkit.ipc.isolated", "RemoteEngine": "modkit.ipc.remote"}
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modkit.ipc' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = door(__name__, {"isolated": ["IsolatedEngine"], "remote": ["RemoteEngine"]})

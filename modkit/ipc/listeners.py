@@ -68,6 +68,7 @@ class UnixListener:
         try:
             self._socket.bind(os.fspath(path))
             self._socket.listen(16)
+            self._made = _identity(path)
         except OSError as error:
             self._socket.close()
             raise OptionError(f"{path} cannot be listened on: {error.strerror or error}") from None
@@ -84,7 +85,13 @@ class UnixListener:
     def close(self) -> None:
         self._socket.close()
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            if _identity(self.path) == self._made:  # not another server's, which took the place meanwhile
+                self.path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
 
 
 def _remove_stale(path: Path, family: int) -> None:
@@ -95,12 +102,17 @@ def _remove_stale(path: Path, family: int) -> None:
     except OSError:
         return
     with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a server whose queue is full lives, and would let us wait
         try:
             probe.connect(os.fspath(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             with contextlib.suppress(OSError):
                 path.unlink()
             return
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise OptionError(f"{path} cannot be listened on: {error.strerror or error}") from None
     raise OptionError(f"another server listens on {path} already")
 
 

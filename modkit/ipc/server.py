@@ -26,6 +26,8 @@ log = logging.getLogger("modkit.ipc")
 ROOM = 1 << 16  # bytes a client may leave unread before its words wait
 CHOKED = 1 << 18  # and before its requests do
 MESSAGES_A_TURN = 64
+TURN_SECONDS = 0.002  # that one client's messages may take of a turn, beyond the first
+ACCEPTS_A_TURN = 8  # fewer than the strangers kept: each gets a turn to say hello in before others push it out
 HELLO_SECONDS = 10.0
 MAX_CLIENTS = 64
 MAX_STRANGERS = 16  # connected, and not yet let in
@@ -85,8 +87,9 @@ class Client:
         if connection.outgoing > CHOKED:
             return False
         busy = False
+        end = time.perf_counter() + TURN_SECONDS
         for _ in range(MESSAGES_A_TURN):
-            if connection.outgoing > CHOKED or not self._rate.take():
+            if connection.outgoing > CHOKED or (busy and time.perf_counter() > end) or not self._rate.take():
                 break
             message = connection.decoder.next()
             if message is None and connection.receive():
@@ -213,7 +216,10 @@ class Server:
         except EngineDied as error:
             log.error("%s", error)  # its streams have ended with it; what is asked next is answered with it
         for listener in self.listeners:
-            while (link := listener.accept()) is not None:
+            for _ in range(ACCEPTS_A_TURN):
+                link = listener.accept()
+                if link is None:
+                    break
                 self._let_in(link, listener.token)
                 busy = True
         for client in list(self.clients):

@@ -30,6 +30,7 @@ MAX_TEXT = 8000  # characters of what a player says
 MAX_FACTS = 32
 MAX_STREAMS = 16  # of one client at once
 MAX_CAST = 256
+MAX_SAVES = 4  # of one client on their way to the disk
 # Of the engine's options those that a client may set; none of them names a file.
 _PENALTIES = ("repeat_penalty", "frequency_penalty", "presence_penalty")
 OPTIONS = frozenset(("max_tokens", "stop", "temperature", "top_k", "top_p", "min_p", "seed", *_PENALTIES))
@@ -125,6 +126,7 @@ class Session:
         self.speeches: dict[int, _Speech] = {}
         self._next = 1
         self._heard: list[NPC] = []
+        self._saving: list[Later] = []
         self._methods: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "status": self._status,
             "load": self._load,
@@ -284,7 +286,11 @@ class Session:
         if save is None:
             raise OptionError("this server keeps no save: start it with --save FILE")
         to = self.service.inside(_text(params, "to", 1000), "a copy") if "to" in params else None
+        self._saving = [earlier for earlier in self._saving if not earlier.ready]
+        if len(self._saving) >= MAX_SAVES:
+            raise OptionError(f"{MAX_SAVES} saves are under way for you already: wait for one")
         later = Later()
+        self._saving.append(later)
 
         def work() -> None:  # on the helper thread, after every commit that was queued before
             try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import io
 import os
 import select
 import socket
+import stat
 import sys
 import threading
 import time
@@ -226,6 +228,17 @@ def pipe_link(reader: int, writer: int) -> Link:
     return kinds[sys.platform == "win32"](reader, writer)
 
 
+def _own_file(path: Path, flags: int) -> int:
+    """Opens an ordinary file: no link is followed, no pipe waited for. Raises OSError."""
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):
+        flags |= getattr(os, name, 0)
+    fd = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(f"{path.name} is no ordinary file")
+    return fd
+
+
 class FileLink:
     """Two ordinary files that only grow: the peer appends to `reader`, we append to `writer`.
 
@@ -234,8 +247,15 @@ class FileLink:
     """
 
     def __init__(self, reader: Path, writer: Path, limit: int = 1 << 28) -> None:
-        self._read = reader.open("rb", buffering=0)
-        self._write = writer.open("ab", buffering=0)
+        self._read = io.FileIO(_own_file(reader, os.O_RDONLY), "rb")
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                writer.unlink()  # whatever stood there, such as a link to somewhere else, is not written to
+            made = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+            self._write = io.FileIO(_own_file(writer, made), "ab")
+        except OSError:
+            self._read.close()
+            raise
         self._left = [limit, limit]
         self.paths = (reader, writer)
 

@@ -19,6 +19,7 @@ from modkit.ipc.handshake import hello
 from modkit.ipc.listeners import FolderListener, PortListener, UnixListener
 from modkit.ipc.server import Server
 from modkit.ipc.service import Service
+from modkit.ipc.transport import SocketLink
 from modkit.persona import Save, build
 from modkit.testing import FakeEngine, ManualClock
 
@@ -328,3 +329,134 @@ def test_serve_says_in_one_line_what_it_lacks(tmp_path: Path) -> None:
         assert done.returncode in (1, 2)
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+# ---- peers that mean harm ----
+
+
+class Door:
+    """A listener before which any number of peers stand at once; a port's queue is short."""
+
+    token = TOKEN
+
+    def __init__(self) -> None:
+        self.waiting: list[socket.socket] = []
+
+    def knock(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        self.waiting.append(theirs)
+        ours.setblocking(False)
+        return ours
+
+    def accept(self) -> SocketLink | None:
+        return SocketLink(self.waiting.pop(0)) if self.waiting else None
+
+    def wait_on(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        for one in self.waiting:
+            one.close()
+
+
+def test_a_crowd_at_the_door_does_not_push_out_who_says_hello_at_once(make: Make) -> None:
+    server, _ = make()
+    door = Door()
+    server.listeners.append(door)
+    honest = door.knock()
+    honest.sendall(encode(hello("test", TOKEN)))
+    crowd = [door.knock() for _ in range(100)]
+    most = 0
+    for _ in range(20):
+        server.turn()
+        most = max(most, len(server.clients))
+    assert most <= 17
+    assert [client.agreed for client in server.clients].count(True) == 1
+    assert honest.recv(4096)[4:]
+    for one in [honest, *crowd]:
+        one.close()
+
+
+def test_a_client_with_much_to_ask_gets_its_turn_and_no_more(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, connect = make(limits=Limits(rate=0))
+    greedy, other = connect(), connect()
+    monkeypatch.setattr("modkit.ipc.server.TURN_SECONDS", -1.0)  # every message takes too long
+    greedy.send(*[[REQUEST, 100 + n, "ping", {}] for n in range(40)])
+    other.send([REQUEST, 7, "ping", {}])
+    server.turn()
+    assert len(greedy.turns(0) + greedy.turns(1)) <= 2
+    assert other.turns(1) == [[REPLY, 7, {}]]
+    assert len(greedy.messages) + len(greedy.turns(60)) >= 40, "later, but all of it"
+
+
+def test_saves_on_their_way_are_few(make: Make) -> None:
+    class Slow(FakeEngine):
+        def background(self, function: Callable[[], None]) -> None:
+            held.append(function)
+
+    held: list[Callable[[], None]] = []
+    _, connect = make(Slow())
+    peer = connect()
+    peer.send(*[[REQUEST, 20 + n, "save", {}] for n in range(10)])
+    refused = [message for message in peer.turns() if message[0] == ERROR]
+    assert len(refused) == 6 and all("saves are under way" in message[3] for message in refused)
+    for work in held:
+        work()
+    assert len([message for message in peer.turns() if message[0] == REPLY]) == 4
+    held.clear()
+    peer.send([REQUEST, 40, "save", {}])
+    peer.turns()
+    assert len(held) == 1
+
+
+def test_a_server_whose_queue_is_full_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    path = tmp_path / "busy.sock"
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(os.fspath(path))
+        busy.listen(0)
+        waiting = []
+        try:
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(os.fspath(path))
+                if len(waiting) > 64:
+                    pytest.skip("this system's queue has no end")
+        except BlockingIOError:
+            pass
+        with pytest.raises(OptionError, match="another server"):
+            UnixListener(path)
+        assert path.exists()
+        for one in waiting:
+            one.close()
+
+
+def test_a_server_removes_its_own_socket_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "modkit.sock"
+    first = UnixListener(path)
+    path.rename(tmp_path / "moved.sock")
+    second = UnixListener(path)
+    first.close()
+    assert path.exists(), "it is the second one's"
+    second.close()
+    assert not path.exists()
+
+
+def test_an_answer_is_not_written_through_a_link_that_lay_there(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    mailbox = tmp_path / "mailbox"
+    mailbox.mkdir()
+    listener = FolderListener(mailbox)
+    (mailbox / "trap.from").symlink_to(victim)
+    (mailbox / "trap.to").write_bytes(b"abc")
+    link = listener.accept()
+    assert link is not None and link.read() == b"abc"
+    link.write(memoryview(b"answer"))
+    assert victim.read_text() == "mine"
+    assert (mailbox / "trap.from").read_bytes() == b"answer" and not (mailbox / "trap.from").is_symlink()
+    os.mkfifo(mailbox / "pipe.to")
+    listener._last = 0.0
+    assert listener.accept() is None
+    listener.close()
+    assert victim.read_text() == "mine"
