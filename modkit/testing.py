@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modkit.engine.pending import Answer, Pending
 from modkit.engine.protocol import check_pace
-from modkit.engine.stream import Answer, Pending, Stream
+from modkit.engine.stream import Stream
 from modkit.errors import EngineClosed, EngineDied, EngineError, ModkitError, OptionError
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@
 from modkit.engine.chat import Chat
 from modkit.engine.engine import Engine
 from modkit.engine.marks import Call, Sentence, Tag
+from modkit.engine.pending import Answer, Stats
 from modkit.engine.protocol import AnyEngine, Message
-from modkit.engine.stream import Answer, Stats, Stream, TokenLogprob
+from modkit.engine.stream import Stream, TokenLogprob
 from modkit.native.samplers import Sampler
 from modkit.native.sampling import Options
 

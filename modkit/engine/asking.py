@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from modkit.engine import choosing
 from modkit.engine.hearing import Hearing
 from modkit.engine.helper import Helper
+from modkit.engine.pending import Answer, Choice, Pending
 from modkit.engine.protocol import Message
-from modkit.engine.stream import Answer, Choice, Pending, Stream
+from modkit.engine.stream import Stream
 from modkit.engine.template import ChatTemplate, Prompt, Segment, check_messages
 from modkit.engine.vectors import check_choices, check_texts, pooling_number
 from modkit.errors import EngineClosed, EngineError, ModkitError, OptionError, QueueFull

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from modkit.engine.stream import Pending
+from modkit.engine.pending import Pending
 from modkit.errors import (
     ContextOverflow,
     EngineClosed,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 from modkit.errors import OptionError
 
 if TYPE_CHECKING:
-    from modkit.engine.stream import Answer, Pending, Stream
+    from modkit.engine.pending import Answer, Pending
+    from modkit.engine.stream import Stream
     from modkit.native.vocab import Vocab
 
 __all__ = ["AnyEngine", "Message", "check_pace"]

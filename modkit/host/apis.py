@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modkit.engine.stream import Answer, Pending
+from modkit.engine.pending import Answer, Pending
 from modkit.errors import ModError, ModkitError
 from modkit.host.requires import satisfies
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modkit.engine.marks import Tag
-from modkit.engine.stream import Answer, Pending
+from modkit.engine.pending import Answer, Pending
 from modkit.errors import ActionRefused, ModError, ModkitError, ProtocolError
 from modkit.host.apis import Elsewhere, FarOffer
 from modkit.host.events import Origin

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modkit.engine.marks import Call, Tag
-from modkit.engine.stream import Answer, Pending, Stream
+from modkit.engine.pending import Answer, Pending
+from modkit.engine.stream import Stream
 from modkit.errors import EngineError, ModError, OptionError
 from modkit.host.apis import Api, Elsewhere
 from modkit.host.requires import satisfies

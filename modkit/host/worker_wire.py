@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modkit.engine.stream import Pending
+from modkit.engine.pending import Pending
 from modkit.errors import ModError, ModkitError, ProtocolError
 from modkit.host.storage import MAX_BYTES
 from modkit.ipc.framing import Limits

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modkit.engine.helper import Helper
+from modkit.engine.pending import Answer, Choice, Pending
 from modkit.engine.protocol import Message, check_pace
-from modkit.engine.stream import Answer, Choice, Pending, Stream
+from modkit.engine.stream import Stream
 from modkit.engine.vectors import check_choices, check_texts
 from modkit.errors import EngineClosed, EngineError, ModkitError, OptionError, QueueFull, WrongThread
 from modkit.ipc.bodies import chat_form, fields_of, model_of, plain_messages, scores_of, vectors_of

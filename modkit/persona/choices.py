@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from modkit.engine.stream import Answer
+from modkit.engine.pending import Answer
 from modkit.errors import OptionError
 from modkit.persona import prompt
 

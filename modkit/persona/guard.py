@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from modkit.engine.stream import Pending, Stream
+from modkit.engine.pending import Pending
+from modkit.engine.stream import Stream
 from modkit.errors import ModkitError, OptionError
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modkit.engine.stream import Answer
+from modkit.engine.pending import Answer
 from modkit.errors import OptionError
 from modkit.persona.prompt import one_line
 
 if TYPE_CHECKING:
+    from modkit.engine.pending import Pending
     from modkit.engine.protocol import AnyEngine, Message
-    from modkit.engine.stream import Pending
     from modkit.persona.memory import Memory
     from modkit.persona.persona import Persona
 
