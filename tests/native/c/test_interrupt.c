@@ -187,6 +187,51 @@ static void a_reply_in_many_pieces_is_the_same_reply(void) {
     }
 }
 
+/* Of a conversation's only turn nothing may leave, so half of the reply does: the prompt is known to be one. */
+static uint64_t outgrow_the_context(void) {
+    static char words[301];
+    ask *a = ask_new();
+    for (int i = 0; i < 300; i++) {
+        words[i] = (char) ('a' + i * 7 % 26);
+    }
+    ask_segment(a, MK_TEXT, "You keep the lamp. ");
+    ask_segment(a, MK_TEXT, words);
+    a->segments[1].turn = true;
+    ask_segment(a, MK_TEMPLATE, "<|echo|>");
+    a->overflow = MK_DROP;
+    a->keep = true;
+    a->max_tokens = 400;
+    a->priority = MK_AMBIENT;
+    return host_submit(&h, a);
+}
+
+static void a_context_that_is_full_later_loses_the_same(void) {
+    for (int kind = 0; kind < 3; kind++) {
+        mk_config config = usual_config();
+        const heard *whole, *pieces;
+        uint64_t first, second;
+        config.slots = 1;
+        fake_options.recurrent = kind == 1;
+        fake_options.no_shift = kind == 2;
+        open_with(&config);
+        first = outgrow_the_context();
+        host_until_ended(&h, first);
+        mk_engine_pace(h.engine, SLOWLY);
+        second = outgrow_the_context();
+        host_until_heard(&h, second, 5);
+        host_until_ended(&h, ask_for(2, 20, MK_PLAYER, 1));
+        CHECK(!host_heard(&h, second)->ended);
+        mk_engine_pace(h.engine, 0);
+        host_until_ended(&h, second);
+        whole = host_heard(&h, first);
+        pieces = host_heard(&h, second);
+        CHECK(whole->left_tokens > 50 && pieces->left_tokens == whole->left_tokens && pieces->left_turns == whole->left_turns);
+        CHECK(pieces->finish == whole->finish && pieces->tokens == whole->tokens && strcmp(pieces->text, whole->text) == 0);
+        host_close(&h);
+        fake_reset();
+    }
+}
+
 static void a_stream_that_was_interrupted_can_be_cancelled(void) {
     mk_config config = roomy_config();
     uint64_t ambient, player;
@@ -247,6 +292,7 @@ int main(int argc, char **argv) {
     RUN(only_the_ambient_give_way);
     RUN(a_request_that_is_refused_interrupts_nobody);
     RUN(a_reply_in_many_pieces_is_the_same_reply);
+    RUN(a_context_that_is_full_later_loses_the_same);
     RUN(a_stream_that_was_interrupted_can_be_cancelled);
     RUN(a_crowd_makes_room_and_comes_back_in_order);
     return 0;

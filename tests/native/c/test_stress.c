@@ -497,6 +497,7 @@ static void a_hundred_thousand_steps_of_everything(void) {
 
 int main(int argc, char **argv) {
     harness_begin(argc, argv, 300);
+    seed = argc > 2 ? strtoull(argv[2], NULL, 10) : seed; /* for those who look for more */
     RUN(a_hundred_thousand_steps_of_everything);
     return 0;
 }
