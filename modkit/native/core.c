@@ -1,6 +1,5 @@
-/* The engine from the outside: its life and death, the command queue, and what becomes of a failed assertion. The
- * functions of core.h run on the host's thread; mk_next_command, mk_sleep and mk_log_line on the worker; the callbacks
- * (on_failed_assertion, on_terminate, on_log) on whatever thread llama.cpp fails or speaks. */
+/* The engine from the outside: its life and its end, and the command queue. The functions of core.h run on the host's
+ * thread, mk_next_command and mk_sleep on the worker. */
 #include "engine.h"
 
 #include <stdio.h>
@@ -32,144 +31,6 @@ size_t mk_table_size(void) {
     return sizeof(mk_table);
 }
 
-/* ---- failed assertions ----
- *
- * ggml_abort() calls one callback for the whole process, on whatever thread failed: the worker, or a
- * thread of the library's own pool that works for it. That thread must not return into code whose
- * assumptions are broken, so it is parked for good and its engine declared dead. The other threads of
- * its pool may fail much later, when that engine is closed already: they are parked like it. A failure
- * on a thread that no engine is responsible for is not ours: the callback returns and the library
- * aborts as ever.
- */
-
-enum { MAX_ENGINES = 64 };
-static _Atomic(mk_engine *) engines[MAX_ENGINES];
-static MK_THREAD_LOCAL mk_engine *own_engine;      /* set on a worker */
-static MK_THREAD_LOCAL bool is_host;               /* set on a thread that ever submitted or drained */
-
-static _Atomic bool any_died;
-
-/* How many threads are looking through `engines`: none of these may be freed meanwhile. */
-static _Atomic int lookers;
-
-static void die(mk_engine *e, const char *message) {
-    if (atomic_exchange(&e->dying, true)) {
-        return; /* an assertion often fails on several threads of a pool at once */
-    }
-    atomic_store(&any_died, true);
-    snprintf(e->shared.death, sizeof e->shared.death, "%s", message);
-    atomic_store_explicit(mk_state(e), MK_DEAD, memory_order_release);
-    mk_semaphore_post(&e->ended);
-}
-
-static void on_failed_assertion(const char *message) {
-    bool ours = false;
-    if (own_engine != NULL) {
-        die(own_engine, message);
-        ours = true;
-    } else if (!is_host) {
-        ours = atomic_load(&any_died);
-        atomic_fetch_add(&lookers, 1);
-        for (int i = 0; i < MAX_ENGINES; i++) {
-            mk_engine *e = atomic_load(&engines[i]);
-            if (e != NULL && atomic_load(&e->in_library)) {
-                die(e, message);
-                ours = true;
-            }
-        }
-        atomic_fetch_sub(&lookers, 1);
-    }
-    if (ours) {
-        mk_park();
-    }
-}
-
-/* The same for a C++ exception that nobody caught. Handlers chain: other threads are not our business. */
-static void (*terminate_before)(void);
-
-static void on_terminate(void) {
-    if (own_engine != NULL) {
-        die(own_engine, "a C++ exception left llama.cpp");
-        mk_park();
-    }
-    if (terminate_before != NULL) {
-        terminate_before();
-    }
-    abort();
-}
-
-static void catch_exceptions(void *set_terminate) {
-    void (*(*set)(void (*)(void)))(void);
-    void (*before)(void);
-    memcpy(&set, &set_terminate, sizeof set);
-    before = set(on_terminate);
-    if (before != on_terminate) {
-        terminate_before = before;
-    }
-}
-
-void mk_log_line(mk_engine *e, int level, const char *text) {
-    char clean[1000];
-    size_t size = strlen(text);
-    /* Lines come in the middle of a step, too: they leave the room that was kept for the step's own records. */
-    uint32_t kept = (e->config.slots + 1) * e->record_room + 2048;
-    kept = kept > e->ring.capacity / 2 ? kept : e->ring.capacity / 2;
-    if (level < e->config.log_level || mk_ring_free(&e->ring) <= kept) {
-        return;
-    }
-    size = mk_text_clean(clean, sizeof clean, text, size);
-    mk_put_array(&e->ring, 4);
-    mk_put_uint(&e->ring, 0);
-    mk_put_uint(&e->ring, MK_LOG);
-    mk_put_uint(&e->ring, (uint64_t) level);
-    mk_put_string(&e->ring, clean, (uint32_t) size);
-    mk_ring_publish(&e->ring);
-}
-
-static void on_log(int level, const char *text, void *unused) {
-    static MK_THREAD_LOCAL int last_level;
-    mk_engine *e = own_engine;
-    size_t size = strlen(text);
-    char line[1000];
-    (void) unused;
-    if (level == 5) { /* GGML_LOG_LEVEL_CONT: goes on with the line before */
-        level = last_level;
-    }
-    last_level = level;
-    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r')) {
-        size--;
-    }
-    if (e == NULL || size == 0) {
-        return; /* a thread of the library's pool: it may not write into the worker's ring */
-    }
-    if (level == 4 && e->last_error[0] == '\0') { /* the first complaint says what, later ones only that */
-        snprintf(e->last_error, sizeof e->last_error, "%.*s", (int) size, text);
-    }
-    snprintf(line, sizeof line, "%.*s", (int) (size < sizeof line ? size : sizeof line - 1), text);
-    mk_fit_line(e, line);
-    if (level > 1 && mk_on_abort_decode(e)) {
-        level = 1; /* a decode or a load that was stopped on request complains as if it had failed */
-    }
-    if (!e->measuring) {
-        mk_log_line(e, level, line);
-    }
-}
-
-void *mk_quiet_log(void) {
-    void (*callback)(int, const char *, void *) = on_log;
-    void *address;
-    memcpy(&address, &callback, sizeof address);
-    return address;
-}
-
-void mk_library_enter(mk_engine *e) {
-    atomic_store(&e->in_library, true);
-}
-
-void mk_library_leave(mk_engine *e) {
-    atomic_store(&e->in_library, false);
-}
-
 /* ---- the command queue: the host writes, the worker reads ---- */
 
 void mk_wake(mk_engine *e) {
@@ -186,7 +47,7 @@ static int push(mk_engine *e, mk_command command) {
     uint32_t head = atomic_load_explicit(&e->queue_head, memory_order_relaxed);
     /* half of the queue is kept for cancels, so that a request that got in can always be taken back */
     uint32_t room = command.kind == MK_COMMAND_SUBMIT ? e->config.queue_length : 2 * e->config.queue_length;
-    is_host = true;
+    mk_callbacks_of_host();
     if (head - atomic_load_explicit(&e->queue_tail, memory_order_acquire) >= room) {
         return -1;
     }
@@ -226,116 +87,12 @@ void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *), double seconds) {
 
 /* ---- the host's side ---- */
 
-static size_t aligned(size_t n) {
-    return (n + 15) & ~(size_t) 15;
-}
-
-static size_t segment_bytes(const mk_segment *s) {
-    return (size_t) s->length * (s->kind == MK_TOKENS ? 4 : 1);
-}
-
-/* A copy behind the job, with a NUL that is not counted. */
-static mk_segment segment_copy(mk_job *job, size_t *at, const mk_segment *s) {
-    mk_segment copy = *s;
-    copy.data = (char *) job + *at;
-    if (segment_bytes(s) > 0) {
-        memcpy((char *) job + *at, s->data, segment_bytes(s));
-    }
-    *at += aligned(segment_bytes(s) + 1);
-    return copy;
-}
-
-static mk_job *job_new(const mk_request *ask) {
-    size_t size = aligned(sizeof(mk_job)) + aligned((size_t) ask->n_segments * sizeof(mk_segment))
-                  + aligned((size_t) ask->n_stops * sizeof(mk_stop))
-                  + aligned((size_t) ask->n_segments * sizeof(int32_t))
-                  + aligned((size_t) ask->n_triggers * sizeof(mk_stop))
-                  + aligned((size_t) ask->n_choices * sizeof(mk_segment))
-                  + aligned((size_t) ask->n_samplers * sizeof(mk_sampler));
-    size_t at = size;
-    mk_job *job;
-    for (int32_t i = 0; i < ask->n_segments; i++) {
-        size += aligned(segment_bytes(&ask->segments[i]) + 1);
-    }
-    for (int32_t i = 0; i < ask->n_stops; i++) {
-        size += aligned(segment_bytes(&ask->stops[i]) + 1);
-    }
-    for (int32_t i = 0; i < ask->n_triggers; i++) {
-        size += aligned(segment_bytes(&ask->triggers[i]) + 1);
-    }
-    for (int32_t i = 0; i < ask->n_choices; i++) {
-        size += aligned(segment_bytes(&ask->choices[i]) + 1);
-    }
-    for (int32_t i = 0; i < ask->n_samplers; i++) {
-        size += aligned((size_t) ask->samplers[i].size + 1);
-    }
-    if (ask->thought_open != NULL) {
-        size += aligned(segment_bytes(ask->thought_open) + 1) + aligned(segment_bytes(ask->thought_close) + 1);
-    }
-    size += ask->grammar == NULL ? 0 : aligned(segment_bytes(ask->grammar) + 1) + aligned(segment_bytes(ask->root) + 1);
-    job = malloc(size);
-    if (job == NULL) {
-        return NULL;
-    }
-    memset(job, 0, sizeof *job);
-    job->ask = *ask;
-    job->segments = (mk_segment *) ((char *) job + aligned(sizeof(mk_job)));
-    job->stops = (mk_stop *) ((char *) job->segments + aligned((size_t) ask->n_segments * sizeof(mk_segment)));
-    job->turns = (int32_t *) ((char *) job->stops + aligned((size_t) ask->n_stops * sizeof(mk_stop)));
-    job->triggers = (mk_stop *) ((char *) job->turns + aligned((size_t) ask->n_segments * sizeof(int32_t)));
-    job->choices = (mk_segment *) ((char *) job->triggers + aligned((size_t) ask->n_triggers * sizeof(mk_stop)));
-    for (int32_t i = 0; i < ask->n_choices; i++) {
-        job->choices[i] = segment_copy(job, &at, &ask->choices[i]);
-    }
-    job->samplers = (mk_sampler *) ((char *) job->choices + aligned((size_t) ask->n_choices * sizeof(mk_segment)));
-    for (int32_t i = 0; i < ask->n_samplers; i++) {
-        mk_segment data = segment_copy(job, &at, &(mk_segment){.data = ask->samplers[i].data, .length = ask->samplers[i].size});
-        job->samplers[i] = ask->samplers[i];
-        job->samplers[i].data = data.data;
-    }
-    for (int32_t i = 0; i < ask->n_segments; i++) {
-        job->segments[i] = segment_copy(job, &at, &ask->segments[i]);
-    }
-    for (int32_t i = 0; i < ask->n_stops; i++) {
-        mk_segment stop = segment_copy(job, &at, &ask->stops[i]);
-        job->stops[i] = (mk_stop){stop.data, stop.length};
-    }
-    for (int32_t i = 0; i < ask->n_triggers; i++) {
-        mk_segment trigger = segment_copy(job, &at, &ask->triggers[i]);
-        job->triggers[i] = (mk_stop){trigger.data, trigger.length};
-    }
-    if (ask->thought_open != NULL) {
-        mk_segment open = segment_copy(job, &at, ask->thought_open), close = segment_copy(job, &at, ask->thought_close);
-        job->thought_open = (mk_stop){open.data, open.length};
-        job->thought_close = (mk_stop){close.data, close.length};
-    }
-    if (ask->grammar != NULL) {
-        mk_segment root;
-        job->grammar = segment_copy(job, &at, ask->grammar);
-        root = segment_copy(job, &at, ask->root);
-        job->root = (char *) (uintptr_t) root.data;
-        job->root[root.length] = '\0';
-    }
-    job->submitted = mk_now();
-    mk_block_hold(ask->block);
-    return job;
-}
-
-void mk_job_free(mk_job *job) {
-    if (job != NULL) {
-        free(job->tokens);
-        free(job->whole);
-        mk_block_release(job->ask.block);
-    }
-    free(job);
-}
-
 int mk_engine_submit(mk_engine *e, const mk_request *request) {
     mk_job *job;
     if (atomic_load(&e->n_waiting) >= e->config.queue_length) {
         return -1;
     }
-    job = job_new(request);
+    job = mk_job_new(request);
     if (job == NULL) {
         return -2;
     }
@@ -377,7 +134,7 @@ int mk_engine_fail_assertion(mk_engine *e) {
 
 uint32_t mk_engine_drain(mk_engine *e, void *data, uint32_t size) {
     uint32_t n = mk_ring_take(&e->ring, data, size);
-    is_host = true;
+    mk_callbacks_of_host();
     mk_wake(e);
     return n;
 }
@@ -445,10 +202,10 @@ const char *mk_engine_death(mk_engine *e) {
 
 MK_THREAD_MAIN(worker_main, argument) {
     mk_engine *e = argument;
-    own_engine = e;
+    mk_callbacks_of(e);
     mk_thread_lower(e->config.thread_priority);
     mk_worker_run(e);
-    own_engine = NULL;
+    mk_callbacks_of(NULL);
     if (!atomic_exchange(&e->dying, true)) { /* else a thread of the pool says that it is dead, and posts */
         atomic_store_explicit(mk_state(e), MK_ENDED, memory_order_release);
         mk_semaphore_post(&e->ended);
@@ -472,16 +229,6 @@ static void free_memory(mk_engine *e) {
     free(e->cache_folder);
     free(e->cache_salt);
     free(e);
-}
-
-static int enlist(mk_engine *e, bool in) {
-    for (int i = 0; i < MAX_ENGINES; i++) {
-        mk_engine *expected = in ? NULL : e;
-        if (atomic_compare_exchange_strong(&engines[i], &expected, in ? e : NULL)) {
-            return 0;
-        }
-    }
-    return -1;
 }
 
 static void put_pointer(mk_blob *blob, int32_t at, const void *pointer) {
@@ -519,7 +266,7 @@ mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {
     e->ring.capacity = config->ring_bytes;
     e->ring.head = (_Atomic uint64_t *) &e->shared.head;
     e->ring.tail = (_Atomic uint64_t *) &e->shared.tail;
-    if (e->path == NULL || e->queue == NULL || e->ring.bytes == NULL || enlist(e, true) != 0) {
+    if (e->path == NULL || e->queue == NULL || e->ring.bytes == NULL || !mk_callbacks_enlist(e)) {
         free_memory(e);
         return NULL;
     }
@@ -531,13 +278,9 @@ mk_engine *mk_engine_new(const mk_table *table, const mk_config *config) {
         e->cache_folder = NULL;
     }
     fill_callbacks(e);
-    e->table.ggml_set_abort_callback(on_failed_assertion);
-    e->table.llama_log_set(on_log, NULL);
-    if (config->set_terminate != NULL) {
-        catch_exceptions(config->set_terminate);
-    }
+    mk_callbacks_set(e);
     if (mk_thread_start(&e->thread, worker_main, e) != 0) {
-        enlist(e, false);
+        mk_callbacks_unlist(e);
         free_memory(e);
         return NULL;
     }
@@ -549,9 +292,7 @@ void mk_engine_close(mk_engine *e) {
     atomic_store(&e->abort_decode, true);
     mk_wake(e);
     mk_semaphore_wait(&e->ended); /* the worker has ended, or was parked: joining that one would hang */
-    enlist(e, false);
-    while (atomic_load(&lookers) > 0) { /* for the moments that a failing thread needs */
-    }
+    mk_callbacks_unlist(e);
     if (atomic_load(mk_state(e)) == MK_DEAD) {
         mk_thread_detach(e->thread);
         return;

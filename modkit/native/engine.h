@@ -242,14 +242,30 @@ static inline void mk_count(uint64_t *counter, uint64_t more) {
     atomic_store_explicit((_Atomic uint64_t *) counter, *counter + more, memory_order_relaxed);
 }
 
+/* job.c */
+mk_job *mk_job_new(const mk_request *ask);
+void mk_job_free(mk_job *job);
+
+/* block.c */
+void mk_block_hold(mk_block *b);
+bool mk_block_room(mk_block *b, int64_t rows);
+
+/* callbacks.c: a line of our own into the log that the host gets; between enter and leave the worker is inside a call
+ * of llama.cpp, so that a failure on a thread of its pool is this engine's */
+void mk_log_line(mk_engine *e, int level, const char *text);
+void mk_library_enter(mk_engine *e);
+void mk_library_leave(mk_engine *e);
+bool mk_callbacks_enlist(mk_engine *e);
+void mk_callbacks_unlist(mk_engine *e);
+void mk_callbacks_set(mk_engine *e);
+void mk_callbacks_of(mk_engine *e);
+void mk_callbacks_of_host(void);
+
 /* core.c, for the worker */
 bool mk_next_command(mk_engine *e, mk_command *out);
 bool mk_queue_is_empty(mk_engine *e);
 void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *), double seconds);
-void mk_job_free(mk_job *job);
 void mk_wake(mk_engine *e);                                  /* any thread */
-void mk_library_enter(mk_engine *e);
-void mk_library_leave(mk_engine *e);
 
 /* request.c: the prompt's tokens in a block that the caller frees, NULL with *n = 0 when it cannot be
  * tokenised; the tokens of a text that goes on behind a prompt */
@@ -348,22 +364,18 @@ void mk_slot_finish(mk_engine *e, mk_slot *slot, int finish);
 void mk_slot_fail(mk_engine *e, mk_slot *slot, uint32_t code, const char *reason);
 void mk_speak(mk_engine *e, mk_slot *slot);
 
-/* embed.c: requests for vectors, decoded in slices of whole texts. A block's pieces */
+/* embed.c: requests for vectors, decoded in slices of whole texts */
 void mk_embed_add(mk_engine *e, mk_job *job);
 bool mk_embed_cancel(mk_engine *e, uint64_t id);
 bool mk_embed_wants(const mk_engine *e);
 void mk_embed_step(mk_engine *e, bool others);
 void mk_embed_free(mk_engine *e);
-void mk_block_hold(mk_block *b);
-bool mk_block_room(mk_block *b, int64_t rows);
 
 /* worker.c: returns when the engine closes */
 void mk_worker_loop(mk_engine *e);
 
 /* load.c */
 void mk_failed(mk_engine *e, int code, const char *reason);
-/* core.c: a line of our own into the log that the host gets */
-void mk_log_line(mk_engine *e, int level, const char *text);
 /* load.c: the header of each of the model's files, checked; false when mk_failed has said what is wrong */
 struct mk_gguf;
 struct mk_weights;

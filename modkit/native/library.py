@@ -71,7 +71,7 @@ class Library:
             self._address("llama_context_default_params"),
         )
         self.table = self._fill_table()
-        # silent from here on: the engines hand llama.cpp's log to `logging` (see core.c)
+        # silent from here on: the engines hand llama.cpp's log to `logging` (see callbacks.c)
         self.raw.llama_log_set(ffi.NULL if os.environ.get("MODKIT_LLAMA_LOG") else self._quiet(), ffi.NULL)
         self.raw.llama_backend_init()
         self._load_backends()

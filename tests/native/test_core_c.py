@@ -20,7 +20,8 @@ import pytest
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
-    *("core", "worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
+    *("core", "callbacks", "job", "block"),
+    *("worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
     *("fit", "tune", "curve", "calibrate", "draft", "disk", "files", "shift", "adapter", "interrupt"),
     *("thought", "chain", "score", "sample", "hold", "words", "grammar", "gbnf", "network"),
 )
