@@ -247,3 +247,17 @@ def test_chat_says_that_a_model_is_no_good_before_anybody_types(
     assert main(["chat", str(persona), "--model", str(model)]) == 1
     said = capsys.readouterr()
     assert "it is not a GGUF file" in said.err and said.out == ""
+
+
+def test_a_terminal_without_a_locale_may_be_typed_into_in_any_language(tmp_path: Path) -> None:
+    demo, persona, kept = ROOT / "examples" / "npc_character", tmp_path / "sable.persona", tmp_path / "talk.save"
+    assert main(["persona", "build", str(demo / "dump"), "--speaker", "Sable", "-o", str(persona)]) == 0
+    command = [sys.executable, "-m", "modkit", "chat", str(persona), "--model", str(demo / "sable.gguf")]
+    done = subprocess.run(
+        [*command, "--save", str(kept)], cwd=ROOT, input="Ж灯?\n".encode() + b"\xff!\n", capture_output=True,
+        timeout=120,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    with Save.open(kept) as save:
+        assert [turn.words for turn in save.turns("Sable")] == ["Ж灯?", "\ufffd!"]

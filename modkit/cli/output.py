@@ -5,11 +5,13 @@ A windowed host has neither stream, and a terminal may know fewer characters tha
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 import time
 from typing import Any
 
-__all__ = ["Bar", "complain", "put", "remark", "say", "show", "write"]
+__all__ = ["Bar", "complain", "hear", "listen", "put", "remark", "say", "show", "write"]
 
 
 def say(text: str) -> None:
@@ -67,5 +69,23 @@ def put(stream: Any, text: str) -> None:
     """`text` as this stream can show it."""
     if stream is None:  # a windowed host has none
         return
+    stream.write(_shown(stream, text))
+
+
+def listen() -> None:
+    """Makes stdin take whatever is typed: a terminal without a locale (LANG=C) sends UTF-8 all the same."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        ascii_only = codecs.lookup(sys.stdin.encoding).name == "ascii"
+        sys.stdin.reconfigure(encoding="utf-8" if ascii_only else None, errors="replace")
+
+
+def hear(prompt: str) -> str:
+    """The next line of stdin; raises EOFError at its end, and where there is none."""
+    if sys.stdin is None:
+        raise EOFError
+    return input(prompt if sys.stdout is None else _shown(sys.stdout, prompt))
+
+
+def _shown(stream: Any, text: str) -> str:
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "replace").decode(encoding))
+    return str(text.encode(encoding, "replace").decode(encoding))

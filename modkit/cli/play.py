@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from modkit.cli.output import say, show, write
+from modkit.cli.output import hear, listen, say, show, write
 from modkit.errors import OptionError
 
 __all__ = ["add_parsers"]
@@ -82,6 +82,7 @@ def _chat(options: argparse.Namespace) -> int:
         Engine(options.model) as engine,
         NPC(options.persona, engine, save=options.save, player=options.player) as npc,
     ):
+        listen()
         while engine.loading:  # before anybody types: a file that is no good is said here
             engine.tick()
             time.sleep(0.005)
@@ -90,7 +91,7 @@ def _chat(options: argparse.Namespace) -> int:
             say(f"{turn.player}: {turn.words}\n{npc.name}: {turn.reply.strip()}")
         while True:
             try:
-                words = input(f"{options.player}: ")
+                words = hear(f"{options.player}: ")
             except EOFError:
                 return 0
             if words.strip():

@@ -115,7 +115,7 @@ enum { MK_FAILED_MODEL = 0, MK_FAILED_MEMORY = 1 };
 typedef struct mk_config {
     const char *model_path; /* UTF-8 */
     mk_blob model_params, context_params;
-    uint32_t slots, context;    /* sequences, and tokens for each */
+    uint32_t slots, context;    /* sequences, at most 64, and tokens for each */
     uint32_t ring_bytes;        /* a power of two, at least 4096 */
     uint32_t queue_length;      /* requests that may wait, a power of two */
     double slice_seconds;       /* how long a decode with prefill may take while others speak */

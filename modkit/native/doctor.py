@@ -111,6 +111,7 @@ def _packages() -> list[Finding]:
         ("sqlite_vec", "vectors in SQLite", "pip install sqlite-vec", True),
         ("jinja2", "chat templates", "pip install jinja2", True),
         ("msgpack", "events and saves", "pip install msgpack", True),
+        ("packaging", "versions of mods", "pip install packaging", True),
         ("pygame", "the demo's window", "pip install pygame-ce", False),
     )
     lines = []

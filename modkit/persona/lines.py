@@ -104,12 +104,21 @@ class Line:
         }
 
 
+def whole(text: str) -> str:
+    """`text` without half characters: two halves that belong together become one character, others U+FFFD.
+
+    JSON and hosts with UTF-16 can spell them; SQLite and UTF-8 cannot.
+    """
+    if _SURROGATE.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def tidy(text: str, limit: int = MAX_TEXT) -> str:
     """`text` on one line: control characters out, whitespace runs as one space, at most `limit` characters."""
     if len(text) > 4 * limit:
         text = text[: 4 * limit]
-    if _SURROGATE.search(text):  # JSON can spell half a character; SQLite and UTF-8 cannot
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = whole(text)
     text = _SPACES.sub(" ", text).strip()
     if not text.isprintable():
         text = "".join(c for c in text if unicodedata.category(c) != "Cc" and c != "\ufeff").strip()

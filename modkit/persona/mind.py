@@ -18,7 +18,7 @@ import msgpack
 
 from modkit.errors import ModkitError, OptionError
 from modkit.persona import vectors
-from modkit.persona.lines import Source, tidy
+from modkit.persona.lines import Source, tidy, whole
 from modkit.persona.memory import STOP_WORDS, Memory, index_words, match_query, stem, tokens
 from modkit.persona.save import Save
 from modkit.persona.vectors import Embedder
@@ -84,7 +84,7 @@ class Mind:
 
     def rows(self, experiences: Iterable[Experience]) -> list[tuple[Experience, bytes | None]]:
         """Checked and, with an embedder, with their vectors; what takes time is done here."""
-        kept = [replace(one, text=tidy(one.text, MAX_EXPERIENCE)) for one in experiences]
+        kept = [_tidied(one) for one in experiences]
         kept = [one for one in kept if one.text]
         made: list[bytes | None] = [None] * len(kept)
         if self.embedder is not None and kept:
@@ -156,9 +156,8 @@ class Mind:
 
     def put_in(self, connection: apsw.Connection, key: str, value: object) -> None:
         """As `put`, inside somebody's transaction."""
-        connection.execute(
-            "REPLACE INTO minds (npc, key, value) VALUES (?, ?, ?)", (self.npc, key, msgpack.packb(value))
-        )
+        packed = msgpack.packb(value, unicode_errors="replace")
+        connection.execute("REPLACE INTO minds (npc, key, value) VALUES (?, ?, ?)", (self.npc, key, packed))
 
     def get(self, key: str, default: Any = None) -> Any:
         """What was `put` under `key`."""
@@ -244,6 +243,12 @@ class Mind:
             Experience(text, kind, who, cue, weight, time, tuple(present.split("\n")) if present else (), turn, number)
             for text, kind, who, cue, weight, time, present, turn, number in rows
         ]
+
+
+def _tidied(one: Experience) -> Experience:
+    speaker = None if one.speaker is None else whole(one.speaker)
+    cue = None if one.cue is None else whole(one.cue)
+    return replace(one, text=tidy(one.text, MAX_EXPERIENCE), speaker=speaker, cue=cue)
 
 
 def _delete(connection: apsw.Connection, ids: Sequence[int]) -> None:

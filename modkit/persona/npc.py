@@ -21,6 +21,7 @@ from modkit.persona.actions import Actions
 from modkit.persona.choices import PlayerChoices, ask_choices
 from modkit.persona.gates import state_of
 from modkit.persona.guard import Guard, WatchedStream
+from modkit.persona.lines import whole
 from modkit.persona.living import Living
 from modkit.persona.memory import STOP_WORDS, Memory, tokens
 from modkit.persona.persona import Persona
@@ -173,7 +174,8 @@ class NPC(Living):
         who = self.player if speaker is None else prompt.one_line(speaker, 40).replace(":", "") or self.player
         others = tuple(prompt.one_line(name, 40).replace(":", "") for name in present)
         heard = self._notices()
-        turn = Turn(who, text, (*(str(fact) for fact in facts), *heard, *noticed), present=others, time=self.time)
+        text, told = whole(text), [whole(str(fact)) for fact in facts]
+        turn = Turn(who, text, (*told, *heard, *noticed), present=others, time=self.time)
         turn.offer, turn.noticed, turn.heard, turn.inner = offer, len(noticed), heard, self._self()
         turn.tools = self.actions._tools() if offer.tools else []
         turn.chosen = None if memories is None else tuple(memories)

@@ -22,7 +22,7 @@ import msgpack
 
 from modkit.errors import SaveError
 from modkit.native.replacing import replacing
-from modkit.persona.lines import display_path
+from modkit.persona.lines import display_path, whole
 from modkit.persona.store import sqlite_uri
 
 __all__ = ["Save", "SavedTurn"]
@@ -170,8 +170,8 @@ class Save:
                     "INSERT INTO turns (npc, player, words, content, reply, finish, model, tokens, extra) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        npc, turn.player, turn.words, turn.content, turn.reply, turn.finish, turn.model,
-                        msgpack.packb(list(turn.tokens)), msgpack.packb(dict(turn.extra)),
+                        npc, *map(whole, (turn.player, turn.words, turn.content, turn.reply, turn.finish, turn.model)),
+                        msgpack.packb(list(turn.tokens)), msgpack.packb(dict(turn.extra), unicode_errors="replace"),
                     ),
                 )  # fmt: skip
                 numbers.append(connection.last_insert_rowid())

@@ -313,3 +313,24 @@ def test_a_damaged_save_is_refused_before_anything_is_said(tmp_path: Path, mara:
         NPC(mara, FakeEngine(), save=bad)
     with pytest.raises(SaveError, match="is not a save"):
         NPC(mara.path, FakeEngine(), save=bad)
+
+
+def test_half_a_character_costs_no_turn(mara: Persona, tmp_path: Path) -> None:
+    """A host with UTF-16, or a model's JSON, can say one; neither SQLite nor UTF-8 can."""
+    half, bulb = "\ud83d", "\ud83d\udca1"
+
+    def give(item: str) -> str:
+        """Hand something over."""
+        return f"The player has {item}{half}."
+
+    with NPC(mara, FakeEngine(['Take it. <do:give {"item":"\\ud83d"}>', "Hm."]), save=tmp_path / "a.save") as npc:
+        npc.actions.add(give)
+        npc.mood, npc.feelings[half] = f"odd {half}", 0.5
+        spoken(npc, f"A lamp: {bulb}{half}", facts=[f"It glows {half}"], speaker=f"Ann{half}", present=[half])
+        npc.remember(f"It was {half} dark.", speaker=half, present=[half])
+        npc.hear(half, f"Light {half}!")
+        spoken(npc, "And now?")
+    assert npc.save_error is None
+    with Save.open(tmp_path / "a.save") as save:
+        kept = [(one.player, one.words) for one in save.turns("Mara")]
+    assert kept == [("Ann", "A lamp: 💡\ufffd"), ("Player", "And now?")]
