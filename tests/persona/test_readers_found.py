@@ -159,6 +159,9 @@ def test_an_export_that_breaks_off_gives_what_stands_before(tmp_path: Path) -> N
         ("story.css", ".a {\n  color: red;\n  margin: 0;\n}\n.b {\n  color: blue;\n  margin: 1px;\n}\n"),
         ("style.txt", ".a {\ncolor: red;\nmargin: 0;\n}\n.b {\ncolor: blue;\nmargin: 1px;\n}\n"),
         ("notes.md", "# Setup\n\nAdd this.\n\n```yaml\nen-us: one\nen-us: two\nphases: a\nphases: b\n```\n"),
+        ("changes-2.md", "# 2\n\nGeneral:\n* Fix a door\n* A lamp\n\nThe Quay:\n* Fix a step\n\nGeneral:\n* Less fog\n"),
+        ("Makefile", "NAME := quay\nNAME: all\nVERSION: 2\nall:\n\techo $(NAME)\n"),
+        ("COPYING", "A PUBLIC LICENCE\nof some version\n\nA PUBLIC LICENCE\nThese are its terms.\n"),
         ("ids.txt", "MQ102\nMin00\nMQ102\nTutorial\nMQ102\nMin00\n"),
         ("a.dialogue.import", '[remap]\n\nimporter="dialogue"\npath="res://a.tres"\n'),
         ("ClientScheme.res", '// colours\n"Scheme"\n{\n"Colors"\n{\n"White" "255 255 255 255"\n}\n}\n'),
@@ -438,3 +441,9 @@ def test_a_mods_own_words_before_a_key_do_not_make_it_speech(tmp_path: Path) -> 
     (tmp_path / "lang").mkdir()
     lines = lines_of(tmp_path / "lang", "en_us.json", json.dumps(texts))
     assert said(lines) == [("villager", "Evening, %1$s."), (None, "High tide.")]
+
+
+def test_a_key_that_has_no_translation_is_no_words(tmp_path: Path) -> None:
+    pairs = [("", "Language: de\\n"), ("quay.line_1", ""), ("quay.line_2", "Nebel."), ("Fog.", "")]
+    pot = "".join(f'msgid "{key}"\nmsgstr "{text}"\n\n' for key, text in pairs)
+    assert [line.text for line in lines_of(tmp_path, "quay.po", pot)] == ["Nebel.", "Fog."]

@@ -24,6 +24,7 @@ _ESCAPES = {"n": "\n", "t": " ", "r": " "}
 _WESNOTH = re.compile(r"\[(\w{1,40})\]\s*(?::\s*(.*))?$")
 _PAIR = re.compile(r"(?:^|,\s*)(speaker|id|role)\s*=\s*([^,]{1,80})")
 _SPEAKER = re.compile(r"(?:speaker|character|actor|said by|spoken by)\s*[:=]\s*(.{1,80}?)\s*$", re.IGNORECASE)
+_KEY = re.compile(r"[A-Za-z]\w*(?:[._]\w+)+$")  # "start_a_new_file": what a program looks its texts up by
 _LANGUAGE = re.compile(r"(?m)^Language:\s*([\w@.-]{1,40})", re.IGNORECASE)
 _CONTEXT = re.compile(r"[\w][\w -]{0,60}\^")
 _ROLES = {"unit", "second_unit", "narrator"}
@@ -109,7 +110,7 @@ def read_gettext(file: DumpFile, join: Join) -> Iterator[Line | None]:
             language = found.group(1) if found else language
             continue
         speaker, kind, scene = _spoken(entry)
-        if kind is None:
+        if kind is None or (_KEY.match(original) and not (entry.translations and entry.text("msgstr1"))):
             continue
         context = entry.text("msgctxt") or None
         translated = [] if entry.fuzzy else [entry.text(f"msgstr{n}") for n in range(1, min(entry.translations, 6) + 1)]

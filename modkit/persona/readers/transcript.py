@@ -38,6 +38,11 @@ _SETTINGS = {
     ".res", ".vmt", ".asset", ".meta", ".prefab", ".unity", ".lock", ".css", ".scss", ".less", ".js", ".ts", ".py",
     ".gd", ".cs", ".lua", ".java", ".c", ".cpp", ".h", ".hpp", ".rs", ".go", ".sh", ".bat", ".ps1",
 }  # fmt: skip
+# What lies beside every program; a talk is in it only where hardly anything else is.
+_PAPERS = {
+    "authors", "changelog", "changes", "contributing", "copying", "credits", "install", "license", "licence", "news",
+    "makefile", "notice", "readme", "requirements", "security", "todo",
+}  # fmt: skip
 _TALK_FENCES = ("", "text", "txt", "dialogue", "dialog", "transcript", "chat", "none")
 _SNIFFED = 16_000  # characters; enough to know the layout
 _TIMING = re.compile(r"\d+$|[\d:.,]+ --> [\d:.,]+")  # of subtitles
@@ -182,11 +187,14 @@ def _sniff(file: DumpFile) -> float:
     lines = [line.strip()[:400] for line in _without_code(file.head[:_SNIFFED].splitlines()) if line.strip()]
     if sum(line.endswith((";", "{", "}")) for line in lines) > 0.2 * len(lines):
         return 0.0  # a program or a style sheet
-    found = [split[0] for line in lines if _heading(line) is None and (split := _split(line))]
+    pairs = [(line, split) for line in lines if _heading(line) is None and (split := _split(line))]
+    after = dict(pairwise(lines))
+    # "Fixed:" above a list of points is a heading.
+    found = [split[0] for line, split in pairs if split[2] or not after.get(line, "").startswith(("* ", "- "))]
     counts = Counter(found)  # once in small letters is a sentence such as "remember: ..."
     found = [name for name in found if not name[0].islower() or counts[name] >= 2]
     share = len(found) / max(1, len(lines))
-    typed = file.suffix in _EXTENSIONS
+    typed = file.suffix in _EXTENSIONS and file.path.stem.casefold() not in _PAPERS
     # In a talk the names come back; where each is new, it is a list of settings or of headings.
     talk = len(found) <= 6 or len(set(found)) <= 0.7 * len(found)
     if talk and ((len(found) >= 2 and share >= (0.1 if typed else 0.5)) or (share >= 0.3 and typed)):
