@@ -159,7 +159,7 @@ def test_an_export_that_breaks_off_gives_what_stands_before(tmp_path: Path) -> N
         ("story.css", ".a {\n  color: red;\n  margin: 0;\n}\n.b {\n  color: blue;\n  margin: 1px;\n}\n"),
         ("style.txt", ".a {\ncolor: red;\nmargin: 0;\n}\n.b {\ncolor: blue;\nmargin: 1px;\n}\n"),
         ("notes.md", "# Setup\n\nAdd this.\n\n```yaml\nen-us: one\nen-us: two\nphases: a\nphases: b\n```\n"),
-        ("changes-2.md", "# 2\n\nGeneral:\n* Fix a door\n* A lamp\n\nThe Quay:\n* Fix a step\n\nGeneral:\n* Less fog\n"),
+        ("changes-2.md", "# 2\n\nGeneral:\n* Fix it\n* A lamp\n\nThe Quay:\n* Fix a step\n\nGeneral:\n* Less fog\n"),
         ("Makefile", "NAME := quay\nNAME: all\nVERSION: 2\nall:\n\techo $(NAME)\n"),
         ("COPYING", "A PUBLIC LICENCE\nof some version\n\nA PUBLIC LICENCE\nThese are its terms.\n"),
         ("ids.txt", "MQ102\nMin00\nMQ102\nTutorial\nMQ102\nMin00\n"),
@@ -447,3 +447,43 @@ def test_a_key_that_has_no_translation_is_no_words(tmp_path: Path) -> None:
     pairs = [("", "Language: de\\n"), ("quay.line_1", ""), ("quay.line_2", "Nebel."), ("Fog.", "")]
     pot = "".join(f'msgid "{key}"\nmsgstr "{text}"\n\n' for key, text in pairs)
     assert [line.text for line in lines_of(tmp_path, "quay.po", pot)] == ["Nebel.", "Fog."]
+
+
+# Skyrim's translations
+
+
+def translations() -> str:
+    return json.dumps(
+        [
+            {"original": "Evening.", "string": "Abend.", "form_id": "020145DC|a.esm", "type": "INFO NAM1", "index": 1},
+            {"original": "Ask", "string": "Fragen", "form_id": "020145DD|a.esm", "type": "DIAL FULL"},
+        ]
+    )
+
+
+def test_a_translation_is_in_the_language_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "german").mkdir()
+    lines = lines_of(tmp_path / "german", "a.esm.json", translations())
+    assert [(line.text, line.lang) for line in lines if line.kind == "dialogue"] == [
+        ("Evening.", None), ("Abend.", "german"),
+    ]  # fmt: skip
+
+
+def test_a_translation_that_breaks_off_gives_what_is_whole(tmp_path: Path) -> None:
+    reading = Reading([text_file(tmp_path, "a.esm.json", translations()[:-30])])
+    assert [line.text for line in reading] == ["Evening.", "Abend."]
+    assert "breaks off" in str(reading.failed[0])
+
+
+def test_a_plugin_that_breaks_off_gives_the_answers_before(tmp_path: Path) -> None:
+    plugin = [
+        {"type": "Header", "file_type": "Esp"},
+        {"type": "Npc", "id": "mara_q", "name": "Mara"},
+        {"type": "Dialogue", "id": "fog", "dialogue_type": "Topic"},
+        {"type": "DialogueInfo", "id": "1", "prev_id": "", "text": "Thick tonight.", "speaker_id": "mara_q"},
+        {"type": "DialogueInfo", "id": "2", "prev_id": "1", "text": "Never read.", "speaker_id": "mara_q"},
+    ]
+    reading = Reading([text_file(tmp_path, "a.json", json.dumps(plugin)[:-20])])
+    assert said(list(reading)) == [("Mara", "Thick tonight.")]
+    assert len(reading.failed) == 1
+    assert "breaks off" in str(reading.failed[0])

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from modkit.persona.readers.documents import plain_markup
 
-__all__ = ["form_id", "shown"]
+__all__ = ["form_id", "language_of", "shown"]
+
+_LANGUAGES = frozenset(
+    (
+        "english", "german", "french", "italian", "spanish", "polish", "russian", "japanese", "chinese", "korean",
+        "czech", "hungarian", "portuguese", "turkish", "ukrainian",
+    )
+)  # fmt: skip
 
 _VALUE = re.compile(r"<(?:Alias|Global|Token|BaseName|Relationship)[\w.]{0,60}(?:=([^<>\n]{1,100}))?>", re.IGNORECASE)
 _PAGE = re.compile(r"\[pagebreak\]", re.IGNORECASE)
@@ -19,6 +27,12 @@ def shown(text: str) -> str:
         text = _VALUE.sub(lambda found: f"[{found.group(1) or found.group(0)[1:-1]}]", text)
         text = plain_markup(text)
     return _PAGE.sub(" ", text) if "[" in text else text
+
+
+def language_of(path: Path) -> str | None:
+    """The language that one of the three folders around a file, or the end of its name, names; None where none does."""
+    names = [*reversed(path.absolute().parent.parts[-3:]), *re.split(r"[\W_]+", path.stem)[-1:]]
+    return next((name.casefold() for name in names if name.casefold() in _LANGUAGES), None)
 
 
 def form_id(text: str, plugin: str = "") -> tuple[str, str] | None:

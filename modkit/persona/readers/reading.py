@@ -46,6 +46,7 @@ class _Known:
     reader: Reader
     file: DumpFile | None = None
     entry: Entry | None = None
+    scan_error: str | None = None
 
 
 class Reading:
@@ -107,15 +108,14 @@ class Reading:
         """Let every file that others are joined with say what it has to; returns what all told."""
         # Once for every scan and once for every read.
         self._all_bytes = sum(one.file.size * (2 if one.reader.scan else 1) for one in known if one.file is not None)
-        for one in list(known):
+        for one in known:
             if one.reader.scan is None:
                 continue
             try:
                 one.file = one.file or self._opened(one.path)
                 one.reader.scan(one.file, join)
             except DumpError as error:
-                self.problems.append(Problem(display_path(one.path), str(error)))
-                known.remove(one)
+                one.scan_error = str(error)  # read() meets the same damage, after it has given what stands before it
         return fingerprint(join) if self._cache_path is not None else ""
 
     def _lines_of(
@@ -131,7 +131,7 @@ class Reading:
             else:
                 file = one.file or self._opened(one.path)
                 warnings = file.warnings
-                rows = one.reader.read(file, join)
+                rows = _until(one.reader.read(file, join), one.scan_error)
                 rows = rows if cache is None else cache.keep(one.path, one.reader, joined, rows)
             for raw in rows:
                 if raw is None:
@@ -203,6 +203,13 @@ class Reading:
             if share - self._told >= 0.005:
                 self._told = share
                 self._progress(share)
+
+
+def _until(rows: Iterable[Line | None], error: str | None) -> Iterator[Line | None]:
+    """`rows`, and what was wrong with the file when it was scanned."""
+    yield from rows
+    if error is not None:
+        raise DumpError(error)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

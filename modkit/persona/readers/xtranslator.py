@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from modkit.errors import DumpError
 from modkit.persona.lines import Line
-from modkit.persona.readers.bethesda_text import form_id, shown
+from modkit.persona.readers.bethesda_text import form_id, language_of, shown
 from modkit.persona.readers.documents import parse_json, xml_trees
 from modkit.persona.readers.records import columns
 from modkit.persona.readers.registry import Join, reader
 from modkit.persona.readers.source import DumpFile
+from modkit.persona.readers.values import entries
 
 _KINDS = {
     "INFO:NAM1": "dialogue",
@@ -83,12 +84,16 @@ def _json_sniff(file: DumpFile) -> float:
 
 
 def _json_entries(file: DumpFile) -> Iterator[_Entry]:
-    value = parse_json(file)
-    if isinstance(value, dict):
-        value = next((item for item in value.values() if isinstance(item, list)), None)
-    if not isinstance(value, list):
-        raise DumpError(f"{file.name} has no list of strings as SSE-AT and DSD write it")
-    for number, item in enumerate(value, 1):
+    if file.head.lstrip().startswith("["):
+        values = entries(file)
+    else:
+        value = parse_json(file)
+        values_of = value.values() if isinstance(value, dict) else ()
+        listed = next((item for item in values_of if isinstance(item, list)), None)
+        if listed is None:
+            raise DumpError(f"{file.name} has no list of strings as SSE-AT and DSD write it")
+        values = iter(listed)
+    for number, item in enumerate(values, 1):
         if not isinstance(item, dict):
             continue
         texts = {key: item[key] for key in item if isinstance(item[key], str)}
@@ -117,7 +122,8 @@ def _scan_xml(file: DumpFile, join: Join) -> None:
 
 
 def _scan_json(file: DumpFile, join: Join) -> None:
-    _note(_json_entries(file), join)
+    with suppress(DumpError):
+        _note(_json_entries(file), join)
 
 
 @reader("xtranslator", "xTranslator XML", sniff=_xml_sniff, extensions=(".xml",), scan=_scan_xml)
@@ -130,9 +136,10 @@ def read_xtranslator(file: DumpFile, join: Join) -> Iterator[Line | None]:
 
 @reader("sse-at", "SSE-AT or DSD JSON", sniff=_json_sniff, extensions=(".json",), scan=_scan_json)
 def read_sse_at(file: DumpFile, join: Join) -> Iterator[Line | None]:
-    """As for xTranslator; the file does not state its languages."""
+    """As for xTranslator; the file does not state its languages, the folder it lies in may state the translation's."""
+    languages = [None, language_of(file.path)]
     for entry in _json_entries(file):
-        yield from _lines(file, join, entry, [None, None])
+        yield from _lines(file, join, entry, languages if entry.source else languages[1:] * 2)
 
 
 def _lines(file: DumpFile, join: Join, entry: _Entry, languages: list[str | None]) -> Iterator[Line | None]:
