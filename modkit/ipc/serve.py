@@ -19,6 +19,7 @@ from modkit.ipc.listeners import FolderListener, PortListener, UnixListener
 from modkit.ipc.server import Listener, Server
 from modkit.ipc.service import Service
 from modkit.ipc.transport import Link, pipe_link
+from modkit.native.replacing import replacing
 
 if TYPE_CHECKING:
     from modkit.engine import Engine
@@ -108,14 +109,13 @@ def _announced(loopback: PortListener, connect: str | Path | None) -> Iterator[N
     text = json.dumps({"port": loopback.address[1], "token": loopback.token}) + "\n"
     path = Path(connect) if connect is not None else None
     if path is not None:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with replacing(path) as part:  # who waits for the file finds all of it
+                fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(fd, "w", encoding="utf-8") as file:
+                    file.write(text)
         except OSError as error:
             raise OptionError(f"{path} cannot be written: {error.strerror or error}") from None
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(text)
     elif sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()
