@@ -16,6 +16,7 @@ from xml.parsers import expat
 
 from modkit.errors import DumpError
 from modkit.persona.readers.source import MAX_TEXT_BYTES, DumpFile
+from modkit.persona.values import integer
 
 __all__ = ["Element", "number_text", "parse_json", "plain_markup", "xml_trees"]
 
@@ -31,11 +32,6 @@ _DECLARED = re.compile(rb"""\A\s*<\?xml[^>]{0,200}encoding\s*=\s*["']([\w.-]{1,4
 _CONTROLS = {code: None for code in range(32) if chr(code) not in "\t\n\r"}
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,400}>")
 _BREAK_TAG = re.compile(r"<(?:br|p|lf)\s*/?>", re.IGNORECASE)
-
-
-def _integer(digits: str) -> object:
-    # A 64-bit id must stay exact, and a thousand digits must not become a quadratic conversion.
-    return int(digits) if len(digits) <= 20 else digits
 
 
 def parse_json(
@@ -57,7 +53,7 @@ def parse_json(
             return {key: item for key, item in value.items() if key in kept}
 
     try:
-        return json.loads(text, parse_int=_integer, strict=not comments, object_hook=hook)
+        return json.loads(text, parse_int=integer, strict=not comments, object_hook=hook)
     except RecursionError:
         raise DumpError(f"{file.name} is nested too deeply") from None
     except json.JSONDecodeError as error:

@@ -18,6 +18,7 @@ from modkit.persona.readers.known import signature
 from modkit.persona.readers.records import RecordWriter, columns, field_of
 from modkit.persona.readers.registry import Join, reader
 from modkit.persona.readers.source import DumpFile
+from modkit.persona.values import integer
 
 _INHERITED = ("speaker", "scene", "addressee", "lang", "kind")
 _WEAK_SPEAKERS = ("name", "from", "author", "voice", "sender")
@@ -32,14 +33,9 @@ _TALKS = {
 }  # fmt: skip
 
 
-def _integer(digits: str) -> object:
-    # A 64-bit id must not become a float, and a thousand digits must not become a quadratic conversion.
-    return int(digits) if len(digits) <= 20 else digits
-
-
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text, parse_int=_integer)
+        return json.loads(text, parse_int=integer)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
 

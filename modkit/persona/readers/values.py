@@ -8,7 +8,7 @@ from typing import Any
 
 from modkit.errors import DumpError
 from modkit.persona.readers.source import DumpFile
-from modkit.persona.values import items, record, records, string
+from modkit.persona.values import integer, items, record, records, string
 
 __all__ = ["entries", "items", "record", "records", "string"]
 
@@ -16,10 +16,6 @@ _MAX_WHOLE = 48 * 1024 * 1024  # bytes of a list on one line
 _MAX_ENTRY = 16 * 1024 * 1024  # characters of one element of a list over many lines
 _PIECE = 256 * 1024  # characters parsed at a time
 _ELEMENT_ENDS = ("}", "  }", "    }", "\t}")
-
-
-def _integer(digits: str) -> object:
-    return int(digits) if len(digits) <= 20 else digits
 
 
 def _elements(file: DumpFile, decoder: json.JSONDecoder, text: str) -> tuple[list[Any], str]:
@@ -45,8 +41,7 @@ def entries(file: DumpFile) -> Iterator[Any]:
 
     Raises DumpError where the list breaks off, after what was whole before it.
     """
-    # ("parse_int" may return anything; its stub says otherwise.)
-    decoder = json.JSONDecoder(parse_int=_integer, strict=False)  # type: ignore[arg-type, unused-ignore]
+    decoder = json.JSONDecoder(parse_int=integer, strict=False)
     if "\n" not in file.head.strip():
         found, rest = _elements(file, decoder, file.text(_MAX_WHOLE).lstrip().removeprefix("["))
         yield from found
