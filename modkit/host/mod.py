@@ -45,6 +45,10 @@ class ModNPC:
         """`NPC.say()`: returns the reply, a stream, at once."""
         return self._mod._own(self._npc.say(words, **options))
 
+    def greet(self, *args: Any, **options: Any) -> Any:
+        """`NPC.greet()`: the NPC speaks first; as `say`."""
+        return self._mod._own(self._npc.greet(*args, **options))
+
     def choices(self, *args: Any, **options: Any) -> Any:
         """`NPC.choices()`: returns at once; what comes is a list of texts."""
         return self._mod._own(self._npc.choices(*args, **options))

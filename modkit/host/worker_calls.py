@@ -242,7 +242,7 @@ class Calls:
         if params["version"] is None:
             self._mod._offered = None
             return
-        failed = self._do(lambda: self._mod.offer(FarOffer(calls, values, self._pass_on), str(params["version"])))
+        failed = self._do(lambda: self._mod.offer(FarOffer(calls, values, self._pass_on), str(params["version"])[:80]))
         if isinstance(failed, ModkitError):
             self._mod._failed(self._origin, failed)
 

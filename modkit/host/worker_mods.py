@@ -99,7 +99,7 @@ class Worker:
             return
         try:
             self._take_all(self._child)
-        except (ProtocolError, ModError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # whatever it was that we had not thought of: no process ends a game's frame
             self._end(f"it sent something that is not of the protocol ({type(error).__name__}: {str(error)[:100]})")
         patience = self._limit * (_BACKLOG if self._behind else 1)  # its answer may be among what we have not read
         if self._asked is not None and time.monotonic() - self._asked > patience:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import random
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from modkit.errors import GrammarError, ModError, ProtocolError
-from modkit.host import Api
+from modkit.host import Api, Host
 from modkit.host.deeds import ModActions
 from modkit.host.worker_actions import Declared, describe
+from modkit.host.worker_calls import Calls
 from modkit.host.worker_face import FarActions, FarApi, FarNPC, Game
 from modkit.persona import NPC
 from modkit.persona.action import Action
@@ -336,3 +338,64 @@ def test_what_can_be_said_of_a_parameter_comes_across() -> None:
 
     with pytest.raises((ModError, GrammarError), match="where"):
         describe(Action(deep))
+
+
+def test_no_message_of_a_process_harms_the_game(write_mod: WriteMod, mods: Path, mara: Callable[..., NPC]) -> None:
+    """Seeded nonsense under every name that is known, with every parameter there is."""
+    write_mod("liar", '@on("x")\ndef x(mod, e):\n    pass\n')
+    write_mod("lighthouse", LIGHTHOUSE)
+    npc = mara(speak)
+    host = Host(mods, engine=npc.engine)
+    host.add_npc("mara", npc)
+    run_ticks(host, 2)
+    chance = random.Random(7)
+    kind = {"kind": "string", "asked": True, "required": False}
+    junk: list[Any] = [
+        None, True, -1, 2**63, 3.5, float("inf"), float("nan"), "", "x" * 5000, b"\xff", [], ["a"], [[1, 2]], {},
+        {"a": kind}, {"max_tokens": -3}, {"facts": 7}, {"a": ["b"]}, ["say"] * 300, {"state": [1]}, {"present": 1},
+    ]  # fmt: skip
+    good: dict[str, list[Any]] = {
+        "id": [1, 2, 3], "n": [1, 2, 3], "npc": ["mara"], "method": ["say", "greet", "choices", "interrupt", "forget"],
+        "arguments": [[], ["Hm?"], [2, "x"]], "options": [{}, {"max_tokens": 5}], "name": ["light", "give", "lit"],
+        "does": ["Do it."], "parameters": [{}, {"a": kind}], "choices": [None, {}, {"a": ["b"]}], "fact": ["So."],
+        "version": [None, "1.0"], "calls": [["go"]], "values": [["it"]], "ident": ["lighthouse", "liar"], "range": [""],
+        "value": [1], "error": [None, "no"],
+    }  # fmt: skip
+    sent: list[str] = []
+    calls = Calls(host._roster.mods["liar"], host, lambda name, params: sent.append(name))
+    calls.begin()
+    taken = 0
+    for _ in range(4000):
+        message = chance.choice([*calls._methods, "unknown"])
+        wrong = chance.choice([*good, *good, None])
+        params = {name: chance.choice(junk if name == wrong else values) for name, values in good.items()}
+        try:
+            calls.take(message, params)
+            taken += 1
+        except (ProtocolError, ModError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            calls.drop("it lied")  # as a process that is ended
+            calls.begin()
+        if chance.random() < 0.1:
+            host.resume("liar")
+            calls.pass_words_on()
+            npc.engine.tick()
+    assert taken > 500 and len(sent) > 50
+    calls.drop("over")
+    assert len(npc.actions) == 0 and host._roster.mods["liar"]._offered is None
+    host.close()
+
+
+def test_a_greeting_belongs_to_the_mod_that_asked_for_it(
+    write_mod: WriteMod, mods: Path, mara: Callable[..., NPC]
+) -> None:
+    write_mod("door", '@on("go")\ndef go(mod, e):\n    mod.npc("mara").greet(["It rains."])\n')
+    npc = mara(lambda request: "Good evening to you, stranger. " * 20)
+    host, _ = load_mod(mods / "door", engine=npc.engine)
+    host.add_npc("mara", npc)
+    host.emit("go")
+    run_ticks(host, 3)
+    assert npc.speaking
+    host.unload("door")
+    run_ticks(host, 3)
+    assert not npc.speaking
+    host.close()

@@ -16,6 +16,7 @@ import pytest
 from modkit import Engine, errors
 from modkit.ipc import IsolatedEngine
 from modkit.ipc.child_worker import ChildWorker
+from modkit.ipc.isolated import _delay
 from modkit.ipc.python import find_python
 from modkit.native.worker import Worker
 from modkit.persona import NPC, Save, build
@@ -352,3 +353,14 @@ def test_choices_grammars_and_log_probabilities_cross(tiny: Path, isolated: Call
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     assert found[0][1:] == found[1][1:]
     assert found[1][1] in ("lamp", "tide")
+
+
+def test_the_first_child_is_followed_at_once_and_those_in_a_hurry_a_little_later() -> None:
+    assert [_delay(quick) for quick in (0, 1, 2, 3, 50)] == [0.0, 0.02, 0.04, 0.08, 0.25]
+
+
+def test_a_child_says_hello_before_it_loads_what_it_serves_with() -> None:
+    heavy = ["modkit.engine", "modkit.native", "modkit.persona", "_hashlib", "subprocess"]
+    code = f"import sys, modkit.ipc.child\nprint([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
