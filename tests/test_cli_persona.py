@@ -202,6 +202,7 @@ def test_ctrl_c_is_one_sentence_and_130_and_keeps_what_was_said(tmp_path: Path) 
     chat = subprocess.Popen(
         [*command, "--save", str(kept)], cwd=ROOT, text=True, bufsize=0,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's "&" has it ignored
     )  # fmt: skip
     assert chat.stdin is not None and chat.stdout is not None
     with chat:
