@@ -26,6 +26,7 @@ from modkit.native.grammar.nodes import (
     star,
     union,
 )
+from modkit.native.grammar.polite import breathe
 from modkit.native.grammar.write import Builder
 
 __all__ = ["DFA", "flat"]
@@ -226,6 +227,7 @@ def _explored(
     order = [start]
     edges: list[Edges] = []
     for here in order:
+        breathe()
         row: Edges = []
         for low, high, target in moves(here):
             if target not in places:

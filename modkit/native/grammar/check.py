@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from modkit.errors import GrammarError
 from modkit.native.grammar.nodes import Alt, Node, Ref, Repeat, Rules, Seq, ending_rules, is_empty, nullable_rules
+from modkit.native.grammar.polite import breathe
 
 __all__ = ["check"]
 
@@ -26,6 +27,7 @@ def check(rules: Rules, root: str, locate: Locate) -> None:
         raise locate(f"there is no rule {root!r} to start from; the rules are {known}", "")
     nullable = nullable_rules(rules)
     for name, node in rules.items():
+        breathe()
         if _empty_loop(node, nullable):
             raise locate(
                 "something that may be empty is repeated without end; let the repeated part have a character", name
@@ -66,6 +68,7 @@ def _leftmost(node: Node, nullable: set[str], found: dict[str, None]) -> None:
 def _no_left_recursion(rules: Rules, nullable: set[str], locate: Locate) -> None:
     left: dict[str, list[str]] = {}
     for name, node in rules.items():
+        breathe()
         found: dict[str, None] = {}
         _leftmost(node, nullable, found)
         left[name] = list(found)

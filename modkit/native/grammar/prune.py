@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from modkit.native.grammar.nodes import NEVER, Node, Ref, Rules, ending_rules, rebuilt, refs
+from modkit.native.grammar.polite import breathe
 
 __all__ = ["pruned", "rest_of"]
 
@@ -24,7 +25,10 @@ def pruned(rules: Rules, root: str) -> Rules:
     def alive(leaf: Node) -> Node:
         return NEVER if isinstance(leaf, Ref) and leaf.name not in good else leaf
 
-    cut = {name: rebuilt(node, alive) for name, node in rules.items()}
+    cut: Rules = {}
+    for name, node in rules.items():
+        breathe()
+        cut[name] = rebuilt(node, alive)
     uses = Counter(name for node in cut.values() for name in refs(node))
     written: Rules = {}  # in the order they were made, so that an object of 2,000 properties is no deep recursion
 
@@ -38,6 +42,7 @@ def pruned(rules: Rules, root: str) -> Rules:
     todo = [root]
     while todo:
         name = todo.pop()
+        breathe()
         if name not in reached:
             reached[name] = written.get(name) or rebuilt(cut[name], inlined)
             todo += refs(reached[name])

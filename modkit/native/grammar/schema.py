@@ -17,6 +17,7 @@ from modkit.native.grammar.automaton import DFA
 from modkit.native.grammar.nodes import EMPTY, NEVER, Node, Ref, Rules, Text, alt, repeat, seq
 from modkit.native.grammar.numbers import Bounds, integers, numbers
 from modkit.native.grammar.objects import Objects
+from modkit.native.grammar.polite import breathe
 from modkit.native.grammar.prune import pruned
 from modkit.native.grammar.shape import Schema, Shape, text_language
 from modkit.native.grammar.shapes import Shapes
@@ -59,6 +60,7 @@ class _Made:
 
     def node(self, schemas: tuple[Schema, ...], hint: str) -> Node:
         """The rule for values that all of these schemas allow."""
+        breathe()
         chosen = [self.shapes.target(schema) for schema in schemas]
         if any(schema is False for schema in chosen):
             return NEVER

@@ -23,6 +23,7 @@ from modkit.native.grammar.nodes import (
     repeat,
     seq,
 )
+from modkit.native.grammar.polite import breathe
 
 __all__ = ["Builder", "char_class", "quoted", "renamed", "write"]
 
@@ -85,6 +86,8 @@ class _Writer:
         self.known: dict[Node, Ref] = {}
 
     def text(self, node: Node, top: bool = False) -> str:
+        if top:
+            breathe()
         if isinstance(node, Text):
             return quoted(node.text)
         if isinstance(node, Chars):

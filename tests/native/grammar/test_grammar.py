@@ -7,13 +7,15 @@ import enum
 import itertools
 import json
 import re
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal, Optional, TypedDict
 
 import pytest
 
 from modkit.errors import GrammarError
-from modkit.native.grammar import Grammar
+from modkit.native.grammar import Grammar, polite
 from modkit.native.grammar.pytypes import schema_of, schema_of_parameters
 from tests.native.grammar.test_gbnf import JSON
 
@@ -189,3 +191,17 @@ def test_a_grammar_that_names_tokens_is_not_matched_here() -> None:
         grammar.accepts("a")
     with pytest.raises(GrammarError, match="token"):
         next(grammar.members())
+
+
+def test_making_one_beside_a_frame_lets_go_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    clock = itertools.count()  # each look at it finds a second gone
+    monkeypatch.setattr(polite, "time", SimpleNamespace(sleep=rests.append, perf_counter=lambda: float(next(clock))))
+    schema = {"type": "object", "properties": {f"p{n}": {"type": "object", "required": ["x"]} for n in range(50)}}
+    grammar = Grammar.from_schema(schema, closed=True)
+    assert not rests  # nobody else waits for the thread that draws
+    thread = threading.Thread(target=lambda: made.append(Grammar.from_schema(schema, closed=True)))
+    made: list[Grammar] = []
+    thread.start()
+    thread.join()
+    assert made == [grammar] and len(rests) > 200
