@@ -141,6 +141,8 @@ class _File:
                 yield from self._thrown_away(node.value)
             elif isinstance(node, ast.While):
                 yield from self._loop(node, tree)
+        if self._manifest.run == "worker":
+            yield from self._far(tree)
 
     def _error(self, line: int, text: str) -> Finding:
         return Finding(self._name, line, True, text)
@@ -234,6 +236,20 @@ class _File:
         elif isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value).startswith("mod.storage["):
             yield self._warning(call.lineno, "this changes a copy; assign it to mod.storage again")
 
+    def _far(self, tree: ast.Module) -> Iterator[Finding]:
+        """What a mod in a process of its own asks of NPCs, and cannot have there."""
+        from modkit.host.worker_face import FarNPC
+
+        assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and _is_npc(node.value)]
+        names = {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+        there = {*dir(FarNPC), "actions", "id"}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute) or node.attr in there:
+                continue
+            if _is_npc(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names):
+                where = "is in the game's process, and this mod has one of its own"
+                yield self._error(node.lineno, f"{node.attr} of an NPC {where}; let the game put it into an event")
+
     def _loop(self, node: ast.While, tree: ast.Module) -> Iterator[Finding]:
         endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
         ways_out = (ast.Await, ast.AsyncFor, ast.Break, ast.Return, ast.Raise, ast.Yield)
@@ -246,6 +262,10 @@ def _takes(arguments: ast.arguments, count: int) -> bool:
     least = most - len(arguments.defaults)
     needed = [a for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
     return not needed and least <= count and (count <= most or arguments.vararg is not None)
+
+
+def _is_npc(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "npc"
 
 
 def _called(call: ast.Call) -> str:

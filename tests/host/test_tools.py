@@ -98,6 +98,20 @@ def test_what_is_right_is_left_alone(write_mod: WriteMod, script: str) -> None:
     assert check_mod(write_mod("m", script)) == []
 
 
+def test_what_cannot_be_had_in_a_process_of_its_own_is_found(write_mod: WriteMod) -> None:
+    script = """
+        @on("x")
+        async def x(mod, e):
+            mara = mod.npc("mara")
+            mod.log.info(mara.transcript)
+            mod.log.info(mod.npc("mara").mood)
+            mara.say("?"), mara.actions, mara.id
+        """
+    worker = write_mod("far", script, toml='id = "far"\nrun = "worker"\n')
+    assert [(f.line, f.text.split()[0]) for f in check_mod(worker) if f.error] == [(6, "transcript"), (7, "mood")]
+    assert not [f for f in check_mod(write_mod("near", script)) if f.error]
+
+
 def test_the_demos_mod_is_clean() -> None:
     assert check_mod(ROOT / "examples" / "npc_character" / "mods" / "harbour", events=["player_says"]) == []
 
