@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,12 @@ def test_an_export_that_breaks_off_gives_what_stands_before(tmp_path: Path) -> N
     assert "damaged" in str(reading.failed[0])
 
 
+def test_damage_to_an_export_is_read_or_refused(tmp_path: Path) -> None:
+    raw = ARTICY.format(padding="").encode("utf-8")
+    for seed in range(100):
+        assert all(line.text for line in Reading([text_file(tmp_path, "flow.xml", mutate(raw, seed))]))
+
+
 # Files beside the dialogue that are none
 
 
@@ -162,6 +169,9 @@ def test_an_export_that_breaks_off_gives_what_stands_before(tmp_path: Path) -> N
         ("changes-2.md", "# 2\n\nGeneral:\n* Fix it\n* A lamp\n\nThe Quay:\n* Fix a step\n\nGeneral:\n* Less fog\n"),
         ("Makefile", "NAME := quay\nNAME: all\nVERSION: 2\nall:\n\techo $(NAME)\n"),
         ("COPYING", "A PUBLIC LICENCE\nof some version\n\nA PUBLIC LICENCE\nThese are its terms.\n"),
+        ("build.bat", "@echo off\n:: the compiler\nset A=1\n:: the linker\nset B=2\n"),
+        ("run.ipynb", '{"cells": [{"outputs": [{"name": "stdout", "text": ["one\\\\n"]}]}]}'),
+        ("quay.md", "Long prose about it.\n" * 8 + "Windows: install it\nProject page: see there\n"),
         ("ids.txt", "MQ102\nMin00\nMQ102\nTutorial\nMQ102\nMin00\n"),
         ("a.dialogue.import", '[remap]\n\nimporter="dialogue"\npath="res://a.tres"\n'),
         ("ClientScheme.res", '// colours\n"Scheme"\n{\n"Colors"\n{\n"White" "255 255 255 255"\n}\n}\n'),
@@ -204,187 +214,6 @@ def test_a_name_of_a_list_of_lines_is_no_line(tmp_path: Path) -> None:
     topic["responses"] = [{"text": "<done_section>", "topic": "TALK_DONE"}, {"text": "Bye.", "topic": "TALK_DONE"}]
     lines = lines_of(tmp_path, "talk.json", json.dumps([topic]))
     assert [(line.kind, line.text) for line in lines] == [("dialogue", "Go on, <name_g>."), ("choice", "Bye.")]
-
-
-# The Dialogue System for Unity in its other clothes
-
-ASSET = r"""%YAML 1.1
-%TAG !u! tag:unity3d.com,2011:
---- !u!114 &11400000
-MonoBehaviour:
-  m_ObjectHideFlags: 0
-  m_Name: Dialogue Database
-  version:
-  emphasisSettings:
-  - color: {r: 1, g: 1, b: 1, a: 1}
-    bold: 0
-  actors:
-  - id: 1
-    fields:
-    - title: Name
-      value: Player
-      type: 0
-    - title: IsPlayer
-      value: True
-      type: 2
-    portrait: {fileID: 0}
-  - id: 2
-    fields:
-    - title: Name
-      value: "M\xE1ra \u6210"
-      type: 0
-  items:
-  - id: 1
-    fields:
-    - title: Dialogue Text
-      value: never said
-  conversations:
-  - id: 4
-    fields:
-    - title: Title
-      value: The Quay
-    dialogueEntries:
-    - id: 0
-      fields:
-      - title: Title
-        value: START
-      - title: Dialogue Text
-        value:
-      conversationID: 4
-      isRoot: 1
-      isGroup: 0
-    - id: 1
-      fields:
-      - title: Actor
-        value: 2
-        type: 5
-        typeString: CustomFieldType_Actor
-      - title: Conversant
-        value: 1
-      - title: Dialogue Text
-        value: 'It''s late, and the words of this line do not fit
-          into one of the file''s.'
-      - title: de
-        value: "Es ist sp\xE4t, \"ja\".\
-          \ Zweite Zeile."
-        type: 4
-        typeString: CustomFieldType_Localization
-      conversationID: 4
-      outgoingLinks:
-      - originConversationID: 4
-        destinationDialogueID: 2
-      conditionsString: Variable["x"] == true
-    - id: 2
-      fields:
-      - title: Actor
-        value: 1
-      - title: Dialogue Text
-        value: So it is, and it stays
-          so.
-    - id: 3
-      isGroup: 1
-      fields:
-      - title: Dialogue Text
-        value: a group
-      isGroup: 1
-"""
-
-CHAT_MAPPER = """<?xml version="1.0" encoding="utf-8"?>
-<ChatMapperProject Title="x"><Assets><Actors>
-<Actor ID="1"><Fields><Field Type="Text"><Title>Name</Title><Value>Player</Value></Field>
-<Field Type="Boolean"><Title>IsPlayer</Title><Value>True</Value></Field></Fields></Actor>
-<Actor ID="2"><Fields><Field Type="Text"><Title>Name</Title><Value>Mara</Value></Field></Fields></Actor></Actors>
-<Conversations><Conversation ID="4"><Fields><Field><Title>Title</Title><Value>The Quay</Value></Field></Fields>
-<DialogEntries><DialogEntry ID="1" IsRoot="false" IsGroup="false"><Fields>
-<Field Type="Actor"><Title>Actor</Title><Value>2</Value></Field>
-<Field Type="Actor"><Title>Conversant</Title><Value>1</Value></Field>
-<Field Type="Text"><Title>Dialogue Text</Title><Value>It's [em1]late[/em1].</Value></Field>
-<Field Type="Localization"><Title>de</Title><Value>Es ist spät.</Value></Field></Fields></DialogEntry>
-<DialogEntry ID="2"><Fields><Field><Title>Actor</Title><Value>1</Value></Field>
-<Field><Title>Dialogue Text</Title><Value>So it is.</Value></Field></Fields></DialogEntry>
-</DialogEntries></Conversation></Conversations></Assets></ChatMapperProject>"""
-
-TABLES = """\ufeffDatabase
-Name,Version,Author,Description,Emphasis1
-Quay,,,,#ffffff ---
-Global User Script
-
-Actors
-ID,Portrait,Name,IsPlayer
-Number,Special,Text,Boolean
-1,,Player,True
-2,,Mara,False
-Items
-ID,Name
-Number,Text
-1,a lamp
-Conversations
-ID,Title,Actor
-Number,Text,Actor
-4,The Quay,1
-DialogueEntries
-entrytag,ConvID,ID,Actor,Conversant,Title,MenuText,DialogueText,IsGroup,de,canvasRect
-Text,Number,Number,Number,Number,Text,Text,Text,Boolean,Localization,Text
-4_0,4,0,1,2,START,,,False,{{omit}},0;0
-4_1,4,1,2,1,,,"It's late, ""ja"".",False,Es ist spät.,0;0
-4_2,4,2,1,2,,,So it is.\\nTwice.,False,{{omit}},0;0
-OutgoingLinks
-OriginConvID,OriginID,DestConvID,DestID,ConditionPriority
-Number,Number,Number,Number,Special
-4,0,4,1,Normal
-"""
-
-
-def test_a_database_kept_as_an_asset_is_read(tmp_path: Path) -> None:
-    lines = lines_of(tmp_path, "Dialogue Database.asset", ASSET)
-    assert [(line.kind, line.speaker, line.text, line.lang) for line in lines] == [
-        ("dialogue", "Mára 成", "It's late, and the words of this line do not fit into one of the file's.", None),
-        ("dialogue", "Mára 成", 'Es ist spät, "ja". Zweite Zeile.', "de"),
-        ("choice", "Player", "So it is, and it stays so.", None),
-    ]
-    assert {line.scene for line in lines} == {"The Quay"}
-    assert lines[0].addressee == "Player"
-
-
-def test_a_chat_mapper_project_is_read(tmp_path: Path) -> None:
-    lines = lines_of(tmp_path, "quay.xml", CHAT_MAPPER)
-    assert [(line.kind, line.speaker, line.text, line.lang) for line in lines] == [
-        ("dialogue", "Mara", "It's late.", None),
-        ("dialogue", "Mara", "Es ist spät.", "de"),
-        ("choice", "Player", "So it is.", None),
-    ]
-    assert (lines[0].addressee, lines[0].scene) == ("Player", "The Quay")
-
-
-def test_tables_of_a_database_in_one_file_are_told_apart(tmp_path: Path) -> None:
-    lines = lines_of(tmp_path, "quay.csv", TABLES)
-    assert [(line.kind, line.speaker, line.text, line.lang) for line in lines] == [
-        ("dialogue", "Mara", 'It\'s late, "ja".', None),
-        ("dialogue", "Mara", "Es ist spät.", "de"),
-        ("choice", "Player", "So it is. Twice.", None),
-    ]
-    assert {line.scene for line in lines} == {"The Quay"}
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [("a.asset", ASSET), ("a.xml", CHAT_MAPPER), ("a.csv", TABLES), ("a.xml", ARTICY.format(padding=""))],
-    ids=["asset", "chat mapper", "tables", "articy"],
-)
-def test_damage_to_these_is_read_or_refused(tmp_path: Path, name: str, text: str) -> None:
-    raw = text.encode("utf-8")
-    for seed in range(150):
-        path = text_file(tmp_path, name, mutate(raw, seed))
-        for line in Reading([path]):
-            assert line.text
-    for cut in range(0, len(raw), max(1, len(raw) // 50)):
-        assert all(line.text for line in Reading([text_file(tmp_path, name, raw[:cut])]))
-
-
-def test_a_quotation_that_never_ends_costs_what_it_is_long(tmp_path: Path) -> None:
-    head = ASSET[: ASSET.index("  - id: 4")]
-    long = head + "  - id: 4\n    fields:\n    - title: Title\n      value: \"never\n" + "  closed: no\n" * 300_000
-    assert lines_of(tmp_path, "a.asset", long) == []
 
 
 # Twine
@@ -487,3 +316,23 @@ def test_a_plugin_that_breaks_off_gives_the_answers_before(tmp_path: Path) -> No
     assert said(list(reading)) == [("Mara", "Thick tonight.")]
     assert len(reading.failed) == 1
     assert "breaks off" in str(reading.failed[0])
+
+
+HOSTILE = {
+    "styles.xml": ARTICY.format(padding="").replace("<span>", "<style" * 100_000 + "<span>"),
+    "divs.html": "<html>" + '<div tiddler="a"' * 100_000 + '<div id="storeArea">',
+    "passages.html": '<html><div id="storeArea">' + '<div tiddler="a">x\n\n\n</div>\n\n' * 30_000,
+    "modifiers.twee": ":: StoryData\n{}\n:: Start\n" + "[note]\n" * 100_000,
+    "thoughts.jsonl": '{"is_user": false, "name": "A", "mes": "' + "<think>" * 100_000 + '"}',
+    "fences.md": "Mara: Hi.\nTobin: Hi.\n" + "```yaml\n" * 100_000,
+    "names_english.txt": '"lang"\n{\n"Tokens"\n{\n' + '"a.b" "A A A A A A A A A A A A A"\n' * 30_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_cost_time_in_proportion(tmp_path: Path, name: str) -> None:
+    path = text_file(tmp_path, name, HOSTILE[name])
+    begun = time.process_time()
+    for line in Reading([path]):
+        assert line.text
+    assert time.process_time() - begun < 20  # squared it would be minutes

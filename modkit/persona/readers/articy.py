@@ -22,7 +22,7 @@ from modkit.persona.readers.values import record, records, string
 _MODEL = re.compile(r'"Properties"\s*:\s*\{\s*"(?:TechnicalName|Id)"')
 _LOCALISED = re.compile(r'"\w{1,80}\.(?:Text|DisplayName|MenuText)"\s*:\s*\{\s*"')
 _XML_MODEL = re.compile(r"<(?:ArticyData|DialogueFragment|ExportDefinition)\b|/schemas/articydraft/")
-_STYLE = re.compile(r"<(style|script|title)\b.{0,20000}?</\1\s{0,9}>", re.DOTALL | re.IGNORECASE)
+_STYLE = re.compile(r"<(style|script|title)\b[^<>]{0,200}>[^<]{0,20000}(?:</\1\s{0,9}>)?", re.IGNORECASE)
 _FRAGMENT = "DialogueFragment"
 _NOBODY = re.compile(r"(?:0x)?0*$")
 

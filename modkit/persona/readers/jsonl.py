@@ -41,7 +41,7 @@ def _parse(text: str) -> Any:
 
 
 def _sniff(file: DumpFile) -> float:
-    if not _HEAD_IS_JSON.match(file.head) or signature(file):
+    if not _HEAD_IS_JSON.match(file.head) or signature(file) or file.suffix in (".ipynb", ".map", ".lock"):
         return 0.0
     return 0.6 if file.suffix in (".jsonl", ".json", ".ndjson") or '"' in file.head[:2000] else 0.0
 

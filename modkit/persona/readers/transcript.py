@@ -40,8 +40,8 @@ _SETTINGS = {
 }  # fmt: skip
 # What lies beside every program; a talk is in it only where hardly anything else is.
 _PAPERS = {
-    "authors", "changelog", "changes", "contributing", "copying", "credits", "install", "license", "licence", "news",
-    "makefile", "notice", "readme", "requirements", "security", "todo",
+    "authors", "changelog", "changes", "cmakelists", "contributing", "copying", "credits", "install", "licence",
+    "license", "makefile", "news", "notice", "pkg-info", "readme", "requirements", "security", "todo",
 }  # fmt: skip
 _TALK_FENCES = ("", "text", "txt", "dialogue", "dialog", "transcript", "chat", "none")
 _SNIFFED = 16_000  # characters; enough to know the layout
@@ -196,7 +196,8 @@ def _sniff(file: DumpFile) -> float:
     share = len(found) / max(1, len(lines))
     typed = file.suffix in _EXTENSIONS and file.path.stem.casefold() not in _PAPERS
     # In a talk the names come back; where each is new, it is a list of settings or of headings.
-    talk = len(found) <= 6 or len(set(found)) <= 0.7 * len(found)
+    few = len(found) <= 6 if share >= 0.3 else len(set(found)) == 1
+    talk = few or len(set(found)) <= 0.7 * len(found)
     if talk and ((len(found) >= 2 and share >= (0.1 if typed else 0.5)) or (share >= 0.3 and typed)):
         return 0.35 + 0.2 * share
     return 0.35 if typed and _screenplay_names(file.head) else 0.0

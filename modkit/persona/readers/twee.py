@@ -84,7 +84,9 @@ def _sniff(file: DumpFile) -> float:
         return 0.0
     if file.suffix in (".tw", ".twee", ".twee3") or any(name in ("StoryData", "StoryTitle", "Start") for name in found):
         return 0.9
-    return 0.7 if len(found) > 1 and ("[[" in file.head or "<<" in file.head) else 0.4
+    if len(found) > 1 and ("[[" in file.head or "<<" in file.head):
+        return 0.7
+    return 0.4 if file.suffix in (".txt", ".md", "") else 0.0  # "::" begins a remark in a .bat
 
 
 @reader("twee", "Twee script or Twine story", sniff=_sniff, extensions=(".twee", ".tw", ".twee3", ".html", ".htm"))
@@ -99,10 +101,12 @@ def read_twee(file: DumpFile, join: Join) -> Iterator[Line | None]:
             yield from _passage(file, number, name, tags, html.unescape(found.group(2)))
         return
     if "tiddler=" in text and text.lstrip()[:1] == "<":
+        number, at = 1, 0
         for found in _OLD_PASSAGE.finditer(text):
+            number, at = number + text.count("\n", at, found.start()), found.start()
             body = html.unescape(found.group(3)).replace("\\n", "\n").replace("\\t", " ").replace("\\s", "\\")
             tags = _attribute(_HTML_TAGS, found.group(2))
-            yield from _passage(file, text.count("\n", 0, found.start()) + 1, html.unescape(found.group(1)), tags, body)
+            yield from _passage(file, number, html.unescape(found.group(1)), tags, body)
         return
     heads = list(_PASSAGE.finditer(text))
     number = at = 0
