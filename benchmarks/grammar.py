@@ -196,8 +196,11 @@ def section(
     rows, targets = [], []
     for name, model, held in models:
         found = cost(model, tokens, rounds)
-        free = median(found["free"].rates)
+        free = median(found["free"].rates or [float("nan")])
         for grammar, one in found.items():
+            if not one.rates:
+                rows.append([name, grammar, "every reply ended early", *["–"] * 3])
+                continue
             rate = median(one.rates)
             share = f"{rate / free:.3f}"
             more = f"{1e6 / rate - 1e6 / free:+.0f}"

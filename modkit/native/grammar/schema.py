@@ -56,6 +56,7 @@ class _Made:
         self.arrays = Arrays(shapes, self.json, self.node)
         self.objects = Objects(shapes, self.json, self.node, closed)
         self.known: dict[frozenset[int], Ref] = {}
+        self.texts: dict[tuple[object, ...], Ref] = {}
         self.alive: list[Any] = []  # so that no id is used twice
 
     def node(self, schemas: tuple[Schema, ...], hint: str) -> Node:
@@ -123,7 +124,12 @@ class _Made:
             if (least, most) == (0, None):
                 return self.json.text()
             return seq(Text('"'), repeat(self.json.char(), least, most), Text('"'))
-        return self.json.spelled(text_language(shape), hint)
+        texts = tuple(value for value in shape.excluded if isinstance(value, str))
+        key = (least, most, shape.patterns, shape.formats, shape.not_patterns, texts)
+        if key not in self.texts:  # written once, however many fields are a "uri"
+            hint = shape.formats[0] if shape.formats else hint
+            self.texts[key] = self.builder.add(hint, self.json.spelled(text_language(shape), hint))
+        return self.texts[key]
 
 
 def _unique(schemas: list[Schema]) -> list[Schema]:

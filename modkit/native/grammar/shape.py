@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
 from modkit.native.grammar.automaton import DFA
@@ -113,11 +114,16 @@ def text_language(shape: Shape) -> DFA:
     for pattern in shape.patterns:
         found &= pattern_language(pattern)
     for name in shape.formats:
-        found &= DFA.of(regex(FORMATS[name]))
+        found &= format_language(name)
     for pattern in shape.not_patterns:
         found -= pattern_language(pattern)
     texts = [value for value in shape.excluded if isinstance(value, str)]
     return found - DFA.texts(texts) if texts else found
+
+
+@cache
+def format_language(name: str) -> DFA:
+    return DFA.of(regex(FORMATS[name]))
 
 
 _patterns: dict[str, DFA] = {}
@@ -140,10 +146,11 @@ def fits_text(value: str, shape: Shape) -> bool:
     """Whether a string is one that the shape allows."""
     if not within(len(value), shape.min_length, shape.max_length):
         return False
-    formats = (DFA.of(regex(FORMATS[name])) for name in shape.formats)
     if any(matches(p, value) for p in shape.not_patterns):
         return False
-    return all(matches(p, value) for p in shape.patterns) and all(dfa.accepts_text(value) for dfa in formats)
+    return all(matches(p, value) for p in shape.patterns) and all(
+        format_language(name).accepts_text(value) for name in shape.formats
+    )
 
 
 def within(count: int, least: int, most: int | None) -> bool:

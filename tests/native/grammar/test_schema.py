@@ -228,6 +228,14 @@ def test_formats_are_what_their_standards_say(name: str, right: str, wrong: str 
         assert not grammar.accepts(json.dumps(text, ensure_ascii=False)), text
 
 
+def test_a_format_is_written_once_however_many_fields_have_it() -> None:
+    fields = {f"f{n}": {"type": "string", "format": "uri"} for n in range(100)}
+    grammar = Grammar.from_schema({"type": "object", "properties": fields}, closed=True)
+    assert grammar.accepts('{"f0":"http://a/","f99":"urn:x"}') and not grammar.accepts('{"f0":"http://a/","f99":"x"}')
+    one = Grammar.from_schema({"type": "object", "properties": {"f": fields["f0"]}}, closed=True)
+    assert len(grammar.gbnf) < 2 * len(one.gbnf)
+
+
 def test_addresses_are_those_that_python_reads() -> None:
     grammar, rng = Grammar.from_schema({"type": "string", "format": "ipv6"}), random.Random(4)
     refused = 0
