@@ -56,6 +56,17 @@ def test_a_text_that_was_never_written_is_not_missed(tmp_path: Path) -> None:
     assert reading.problems == []
 
 
+def test_a_template_that_holds_its_own_name_needs_no_loca(tmp_path: Path) -> None:
+    template = (
+        '<save><region id="Templates"><node id="Templates"><children><node id="GameObjects">'
+        '<attribute id="MapKey" type="22" value="mara-id"/>'
+        '<attribute id="DisplayName" type="28" value="Mara" handle="h9"/></node></children></node></region></save>'
+    )
+    text_file(tmp_path, "mara.lsx", template)
+    text_file(tmp_path, "pier.lsj", dialogue("mara-id", spoken("h1", "Mind the step.")))
+    assert said(list(Reading([tmp_path]))) == [("Mara", "Mind the step.")]
+
+
 def test_where_several_may_stand_nobody_is_named(tmp_path: Path) -> None:
     lines = lines_of(tmp_path, "bark.lsj", dialogue("mara-id;tobin-id", spoken("h1", "Look out!")))
     assert said(lines) == [(None, "Look out!")]
@@ -124,6 +135,11 @@ def test_the_texts_of_menus_are_said_by_nobody(tmp_path: Path) -> None:
 def test_compiled_files_are_named_with_what_to_give_instead(tmp_path: Path) -> None:
     assert "closecaption .txt" in refused(tmp_path, "closecaption_english.dat", b"VCCD\1\0\0\0")
     assert "LSLib" in refused(tmp_path, "English.loca", b"LOCA\1\0\0\0")
+    assert "tes3conv" in refused(tmp_path, "Quay.esp", b"TES3\x2c\1\0\0")
+    assert "w3strings first" in refused(tmp_path, "en.w3strings", b"RTSW\xa2\0\0\0")
+    assert "AssetRipper" in refused(tmp_path, "data.bundle", b"UnityFS\0\0\0\0\7")
+    assert "the .po" in refused(tmp_path, "de.mo", b"\xde\x12\x04\x95\0\0\0\0")
+    assert "save it as CSV" in refused(tmp_path, "lines.xlsx", b"PK\3\4\x14\0\0\0")
 
 
 # articy XML

@@ -104,7 +104,7 @@ CHAT_MAPPER = """<?xml version="1.0" encoding="utf-8"?>
 <DialogEntries><DialogEntry ID="1" IsRoot="false" IsGroup="false"><Fields>
 <Field Type="Actor"><Title>Actor</Title><Value>2</Value></Field>
 <Field Type="Actor"><Title>Conversant</Title><Value>1</Value></Field>
-<Field Type="Text"><Title>Dialogue Text</Title><Value>It's [em1]late[/em1].</Value></Field>
+<Field Type="Text"><Title>Dialogue Text</Title><Value>It's [em1]late[/em1]\\..</Value></Field>
 <Field Type="Localization"><Title>de</Title><Value>Es ist spät.</Value></Field></Fields></DialogEntry>
 <DialogEntry ID="2"><Fields><Field><Title>Actor</Title><Value>1</Value></Field>
 <Field><Title>Dialogue Text</Title><Value>So it is.</Value></Field></Fields></DialogEntry>

@@ -37,6 +37,16 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
     (b"LSOF", "a binary Larian file", "convert it to LSX or LSJ with LSLib first"),
     (b"LSPK", "a Larian package", "unpack it with LSLib first"),
     (b"LOCA", "a binary Larian loca file", "convert it to XML with LSLib first"),
+    (b"TES3", "a Morrowind plugin", "convert it to JSON with tes3conv first"),
+    (b"BSA\0", "a Bethesda archive", "unpack it first"),
+    (b"BTDX", "a Bethesda archive", "unpack it first"),
+    (b"RTSW", "a Witcher 3 string file", "decode it to CSV with w3strings first"),
+    (b"UnityFS", "a Unity bundle", "extract it with AssetRipper first"),
+    (b"\xc1\x83\x2a\x9e", "an Unreal package", "export it as JSON with FModel first"),
+    (b"\xde\x12\x04\x95", "a compiled gettext catalogue", "give the .po it was made from"),
+    (b"DLG V1", "a compiled Infinity Engine dialogue", "decompile it with WeiDU first"),
+    (b"TLK V1", "a compiled Infinity Engine string table", "export it with WeiDU first"),
+    (b"DLG V3", "a compiled Aurora dialogue", "save its lines as JSON lines or CSV first"),
     (b"VCCD", "a compiled caption file", "give the closecaption .txt it was made from"),
 )
 
@@ -68,6 +78,8 @@ def why_not(file: DumpFile) -> str | None:
     """Why nothing can be read from `file` as it is: empty, or binary. None when it is worth a try."""
     if not file.raw_head.strip():
         return "is empty"
+    if file.suffix in _SUFFIX_HINTS and file.raw_head.startswith(b"PK"):  # a spreadsheet, not an archive to unpack
+        return f"is binary: {_SUFFIX_HINTS[file.suffix]}"
     for magic, what, hint in _BINARIES:
         if file.raw_head.startswith(magic) and (file.binary or len(magic) > 3):
             return f"is {what}: {hint}"

@@ -19,6 +19,7 @@ from modkit.persona.readers.values import record, records, string
 _SHAPE = re.compile(r'"(?:dialogueEntries|conversations)"\s*:\s*\[|"actors"\s*:\s*\[\s*\{[^{}]{0,300}"fields"\s*:')
 _EMPHASIS = re.compile(r"\[/?em\d{1,2}\]")
 _CODES = re.compile(r"\[(?:a|f|auto|nosubtitle|passive|always|position|panel|pic[aclx]?|em\d)(?:=[^\[\]]{0,60})?\]")
+_PAUSE = re.compile(r"\\[.,^<>]")  # of its typewriter
 _LOCALISATION = 4  # the field type that holds a translation
 
 
@@ -48,7 +49,7 @@ def _translations(entry: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _plain(text: str) -> str:
-    return plain_markup(_CODES.sub("", _EMPHASIS.sub("", text)))
+    return plain_markup(_PAUSE.sub("", _CODES.sub("", _EMPHASIS.sub("", text))))
 
 
 @reader("unity-dialogue", "Dialogue System for Unity", sniff=_sniff, extensions=(".json",))
