@@ -4,10 +4,10 @@
 
 `sable` is the demo's model, which really quotes, in the shape of one of 250 million weights (`--quick`: in her own
 shape): asked about facts that training never had, one of three memories being the answer, as the demo builds her
-prompts; and asked with none at hand. `frame` has random weights: its likeliest words run in a circle sooner or
-later, which is a quotation without end; at temperature 1 they never repeat. Each prompt is in the cache before it is
-asked, and each is asked of two engines in one process, with drafts and without, in turns: a ratio is of a pair,
-tokens a second, by the worker's clock and by the processor time of the process.
+prompts; and asked with none at hand. `frame` has random weights: where words said before are rewarded a little it
+runs in circles, which is a quotation without end; at temperature 1 it says nothing twice. Each prompt is in the cache
+before it is asked, and each is asked of two engines in one process, with drafts and without, in turns: a ratio is of
+a pair, tokens a second, by the worker's clock and by the processor time of the process.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def prompts(name: str, count: int) -> dict[str, list[Prompt]]:
             "no memory": [(_asked(question, []), greedy) for _, question in facts[:count]],
         }
     texts = [f"{i} {chr(65 + i)} {WORDS}" for i in range(max(2, count // 5))]
+    circles = {"temperature": 0, "presence_penalty": -0.5, "repeat_last_n": 64, "max_tokens": 160}
     return {
-        "in circles": [(text, {"temperature": 0, "max_tokens": 160}) for text in texts],
+        "in circles": [(text, circles) for text in texts],
         "never twice": [
             (text, {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0, "seed": i, "max_tokens": 80})
             for i, text in enumerate(texts)

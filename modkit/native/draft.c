@@ -137,9 +137,10 @@ void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
     if (!e->drafted) {
         begin(e, rate);
     }
-    most = least(most_tokens(e, slot), n - behind);
+    most = most_tokens(e, slot);
     for (int32_t i = 0; i == 0 || i < most; i++) { /* the first is learned from even if it is not tried */
-        slot->draft[i] = slot->tokens[behind + i];
+        int32_t from = behind + i;
+        slot->draft[i] = from < n ? slot->tokens[from] : slot->draft[from - n]; /* a circle goes on as it went */
     }
     if (slot->match < LEAST_MATCH) {
         return;
