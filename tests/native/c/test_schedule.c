@@ -169,10 +169,18 @@ static const double equal[64] = {
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 };
 
+/* Paused, and everything that was asked for is taken. */
+static void until_it_sleeps(void) {
+    while (!atomic_load(&h.engine->sleeping)) {
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+}
+
 static void n_speak_together(int n, int tokens) {
     for (int i = 0; i < n; i++) {
         ask_for(tokens, MK_NEAR);
     }
+    until_it_sleeps(); /* else some begin a decode before the others, and are ahead of them by then */
     mk_engine_pause(h.engine, false);
     host_until_all_ended(&h);
     for (int i = 1; i <= n; i++) {
@@ -327,9 +335,7 @@ static int eight_speak_and_others_begin(int newcomers, int tokens, bool known, b
         host_until_heard(&h, id, 20);
     }
     mk_engine_pause(h.engine, true);
-    while (!atomic_load(&h.engine->sleeping)) { /* nobody asks yet, so the decode under way keeps nobody waiting */
-        nanosleep(&(struct timespec){0, 100000}, NULL);
-    }
+    until_it_sleeps(); /* nobody asks yet, so the decode under way keeps nobody waiting */
     mark = atomic_load(&n_decodes);
     for (int i = 0; i < newcomers; i++) {
         ask_again(tokens + i, 50 + i, 3);
