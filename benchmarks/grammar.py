@@ -69,7 +69,7 @@ def tiny_model(vocab: int, quick: bool = False) -> Path:
         return small_model()
     from tests.make_model import make_model
 
-    path = FOLDER / f"grammar-{vocab}.gguf"
+    path = FOLDER / f"grammar-{'quick-' if quick else ''}{vocab}.gguf"
     if not path.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         made = make_model(path.with_suffix(".part"), width=64 if quick else 256, layers=4, vocab=vocab)

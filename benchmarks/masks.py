@@ -48,7 +48,7 @@ static int64_t now(void) {
 mk_words *bench_words(int32_t n, char *bytes, uint32_t *at, int64_t *ns) {
     mk_words *w = calloc(1, sizeof *w);
     int64_t begun = now();
-    *w = (mk_words){n, calloc((size_t) n, 4), calloc((size_t) n, 2), at, bytes};
+    *w = (mk_words){.n = n, .order = calloc((size_t) n, 4), .common = calloc((size_t) n, 2), .at = at, .bytes = bytes};
     mk_words_sort(w);
     *ns = now() - begun;
     return w;

@@ -251,6 +251,17 @@ static bool eats(const mk_grammar *g, const mk_node *n, int32_t byte) {
     return n->kind == MK_AT_SET && byte < 128 && (g->net.sets[n->b][byte / 64] >> byte % 64 & 1) != 0;
 }
 
+bool mk_grammar_names_tokens(const mk_grammar *g) {
+    const level *said = &g->levels[0];
+    for (int32_t i = g->net.names_tokens ? said->begin : said->end; i < said->end; i++) {
+        uint8_t kind = g->net.nodes[g->items[i].node].kind;
+        if (kind == MK_AT_TOKEN || kind == MK_AT_NOT_TOKEN) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool mk_grammar_takes_token(const mk_grammar *g, int32_t token, bool has_text) {
     const level *said = &g->levels[0];
     for (int32_t i = g->net.names_tokens ? said->begin : said->end; i < said->end; i++) {

@@ -45,7 +45,8 @@ bool mk_grammar_stuck(const mk_grammar *g);
 /* The same questions for a whole token with these bytes (none: a control token), which the grammar may also name. */
 int mk_grammar_try_token(mk_grammar *g, int32_t token, const char *bytes, size_t n);
 int mk_grammar_feed_token(mk_grammar *g, int32_t token, const char *bytes, size_t n);
-/* Whether the grammar names this token here. */
+/* Whether the grammar names any token here, and whether it names this one. */
+bool mk_grammar_names_tokens(const mk_grammar *g);
 bool mk_grammar_takes_token(const mk_grammar *g, int32_t token, bool has_text);
 
 /* For words.c, which tries many texts that begin alike: from level l, which this or 0 made, by one byte to level l + 1.

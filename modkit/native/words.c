@@ -52,17 +52,27 @@ void mk_words_sort(mk_words *p) {
         }
         p->common[i] = (uint16_t) k;
     }
+    for (int32_t byte = 0, i = 0; byte <= 256; byte++) {
+        for (; i < p->n; i++) {
+            const char *piece = p->bytes + p->at[p->order[i]];
+            if (p->at[p->order[i] + 1] > p->at[p->order[i]] && (uint8_t) *piece >= byte) {
+                break;
+            }
+        }
+        p->from[byte] = i;
+    }
 }
 
 int32_t mk_words_allowed(const mk_words *words, mk_grammar *g, int32_t *allowed) {
     int32_t n = 0;
     size_t known = (size_t) -1; /* so many first bytes of the piece looked at last are known to lead nowhere */
     int64_t work = MAX_MASK_WORK;
+    bool names = mk_grammar_names_tokens(g);
     for (int32_t i = 0; i < words->n; i++) {
         int32_t token = words->order[i];
         const char *bytes = words->bytes + words->at[token];
         size_t size = words->at[token + 1] - words->at[token], k = words->common[i];
-        bool named = mk_grammar_takes_token(g, token, size > 0);
+        bool named = names && mk_grammar_takes_token(g, token, size > 0);
         if (k < known && size > 0) {
             known = (size_t) -1;
             for (; k < size; k++) {
@@ -72,6 +82,9 @@ int32_t mk_words_allowed(const mk_words *words, mk_grammar *g, int32_t *allowed)
                 }
                 if (result == MK_GRAMMAR_NO) {
                     known = k + 1;
+                    if (k == 0 && !names) { /* nor does any other piece that begins so */
+                        i = words->from[(uint8_t) *bytes + 1] - 1;
+                    }
                     break;
                 }
             }

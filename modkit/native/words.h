@@ -11,9 +11,10 @@ typedef struct mk_words {
     uint16_t *common; /* how many first bytes order[i] shares with order[i - 1] */
     uint32_t *at;     /* token t is bytes[at[t] .. at[t + 1]) */
     char *bytes;
+    int32_t from[257]; /* the first place in `order` whose piece begins with this byte or a greater one */
 } mk_words;
 
-/* Fills `order` and `common` from the rest. */
+/* Fills `order`, `common` and `from` from the rest. */
 void mk_words_sort(mk_words *words);
 
 /* Every token that may come next, into `allowed` (room for all); a token without bytes may only when the grammar

@@ -273,7 +273,7 @@ static void mask_of(const char *gbnf) {
     static int32_t order[N], allowed[N];
     static uint16_t common[N];
     static const char letters[] = "{}\":,[]1ae tru\\-";
-    mk_words words = {N, order, common, at, bytes};
+    mk_words words = {.n = N, .order = order, .common = common, .at = at, .bytes = bytes};
     uint64_t seed = 5;
     mk_grammar *g = with_tokens(gbnf);
     for (int i = 0; i < N; i++) {
