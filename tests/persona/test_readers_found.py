@@ -352,3 +352,24 @@ def test_hostile_files_cost_time_in_proportion(tmp_path: Path, name: str) -> Non
     for line in Reading([path]):
         assert line.text
     assert time.process_time() - begun < 20  # squared it would be minutes
+
+
+# JSON that games write for themselves
+
+
+def test_what_is_answered_to_a_choice_is_said_by_who_offers_it(tmp_path: Path) -> None:
+    node = {"speaker": "Mara", "text": "What brings you?", "options": [{"text": "Oil.", "response": "Two coins."}]}
+    lines = lines_of(tmp_path, "a.json", json.dumps({"nodes": [node]}))
+    assert [(line.kind, line.speaker, line.text) for line in lines] == [
+        ("dialogue", "Mara", "What brings you?"), ("choice", None, "Oil."), ("dialogue", "Mara", "Two coins."),
+    ]  # fmt: skip
+
+
+def test_what_is_called_dialogue_is_so_without_a_speaker(tmp_path: Path) -> None:
+    tree = {"dialogue_trees": {"mara": {"hello": {"npc_text": "Evening.", "options": [{"text": "Bye."}]}}}}
+    lines = lines_of(tmp_path, "a.json", json.dumps(tree))
+    assert [(line.kind, line.speaker, line.text) for line in lines] == [
+        ("dialogue", None, "Evening."), ("choice", None, "Bye."),
+    ]  # fmt: skip
+    named = {"quay": {"npc_name": "Mara", "text": "Mind the step."}}
+    assert said(lines_of(tmp_path, "b.json", json.dumps(named))) == [("Mara", "Mind the step.")]

@@ -20,7 +20,8 @@ from modkit.persona.readers.registry import Join, reader
 from modkit.persona.readers.source import DumpFile
 from modkit.persona.values import integer
 
-_INHERITED = ("speaker", "scene", "addressee", "lang", "kind")
+_INHERITED = ("speaker", "answerer", "scene", "addressee", "lang", "kind")
+_ANSWERS = ("response", "reply", "npc_response", "answer")  # to a choice, in the choice's own record
 _WEAK_SPEAKERS = ("name", "from", "author", "voice", "sender")
 _WEAK_TEXTS = ("content", "body", "string", "caption", "message")
 _TEXT_LISTS = ("lines", "texts", "barks", "utterances")  # lists of plain strings
@@ -95,7 +96,11 @@ def _read_document(file: DumpFile) -> Iterator[Line | None]:
     # A tree of objects with a "text" somewhere is any program's JSON. It is a dump when it names
     # speakers, or when it is a plain list of texts.
     flat = isinstance(value, list) and 2 * sum(map(_has_text, value)) >= len(value)
-    if not flat and not any(record.get("speaker") and _is_said(record, place) for record, place in _records(value)):
+    talk = _is_talk(file.path.stem)
+    if not flat and not any(
+        _is_said(record, place) and (talk or record.get("speaker") or _is_talk(place))
+        for record, place in _records(value)
+    ):
         raise DumpError(f"{file.name} has no records with a speaker and a text: name the fields speaker and text")
     found = False
     for record, inside in _records(value):
@@ -112,6 +117,12 @@ def _has_text(element: object) -> bool:
     if not isinstance(element, dict):
         return not isinstance(element, list)
     return "text" in columns(element) or any(key.casefold() in _TALKS or key in _TEXT_LISTS for key in element)
+
+
+def _is_talk(words: str) -> bool:
+    """Whether a file's name or the keys around a record say that it is dialogue."""
+    folded = words.casefold()
+    return "dialog" in folded or "conversation" in folded
 
 
 def _is_said(record: dict[str, str], place: str) -> bool:
@@ -147,6 +158,7 @@ def _records(root: object) -> Iterator[tuple[dict[str, str], str]]:
                 if _folded(names, "speaker") in _WEAK_SPEAKERS and _folded(names, "text") in _WEAK_TEXTS:
                     fields["doubtful"] = "yes"
                 yield fields, place
+                yield from _answer(value, fields, names, place)
             else:
                 for key in (names.get("text", ""), *_TEXT_LISTS):
                     for text in value[key] if isinstance(value.get(key), list) else ():
@@ -158,6 +170,19 @@ def _records(root: object) -> Iterator[tuple[dict[str, str], str]]:
                     given = _under(key, passed_on) if isinstance(item, list) else passed_on
                     children.append((item, given, f"{place} {key[:40]}", depth + 1))
         stack.extend(reversed(children))
+
+
+def _answer(
+    value: dict[str, Any], fields: dict[str, str], names: dict[str, str], place: str
+) -> Iterator[tuple[dict[str, str], str]]:
+    """What is answered to a choice: said by whoever offers it."""
+    key = next((key for key in _ANSWERS if isinstance(value.get(key), str) and names.get("text") != key), None)
+    if key and normalise_kind(fields.get("kind")) == "choice":
+        answer = {"text": value[key], "kind": "dialogue"}
+        for name, given in (("scene", "scene"), ("lang", "lang"), ("speaker", "answerer")):
+            if given in fields:
+                answer[name] = fields[given]
+        yield answer, f"{place} {key}"
 
 
 def _folded(names: dict[str, str], field: str) -> str:
@@ -178,8 +203,8 @@ def _under(key: str, inherited: dict[str, str]) -> dict[str, str]:
     if kind is None:
         return inherited
     given = {**inherited, "kind": kind}
-    if kind == "choice":
-        given.pop("speaker", None)
+    if kind == "choice" and "speaker" in given:
+        given["answerer"] = given.pop("speaker")
     return given
 
 

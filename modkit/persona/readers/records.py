@@ -15,10 +15,10 @@ __all__ = ["RecordWriter", "columns", "field_of"]
 
 # In order of preference: the first synonym a record has wins.
 _SYNONYMS = {
-    "speaker": "speaker speakername speakingvoice saidby actor actorname character charactername sender from who npc "
-    "name author voice voicename alias",
+    "speaker": "speaker speakername speakingvoice saidby actor actorname character charactername npcname sender from "
+    "who npc name author voice voicename alias",
     "text": "text line dialogue dialog spokendialogue dialoguetext subtitle responsetext response utterance message "
-    "mes content body caption string sourcestring entext english en",
+    "mes npctext npcline content body caption string sourcestring entext english en",
     "addressee": "addressee listener conversant target targetname to recipient receiver spokento",
     "scene": "scene scenename conversation conversationid quest thread context location chapter topic title",
     "id": "id lineid stringid key keys uid uuid guid textid",
