@@ -262,3 +262,9 @@ def test_a_terminal_without_a_locale_may_be_typed_into_in_any_language(tmp_path:
     assert (done.returncode, done.stderr) == (0, b"")
     with Save.open(kept) as save:
         assert [turn.words for turn in save.turns("Sable")] == ["Ж灯?", "\ufffd!"]
+
+
+def test_a_folder_that_is_not_there_is_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out" / "mara.persona"
+    assert main(["persona", "build", str(DATA / "script.txt"), "--speaker", "Mara", "-o", str(out)]) == 1
+    assert "its folder does not exist; make it first" in capsys.readouterr().err

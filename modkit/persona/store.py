@@ -74,6 +74,8 @@ def create(path: Path) -> Iterator[apsw.Connection]:
 
     Raises PersonaError when it cannot be written; then `path` is as it was.
     """
+    if not path.absolute().parent.is_dir():
+        raise PersonaError(f"{display_path(path)} cannot be written: its folder does not exist; make it first")
     try:
         with replacing(path) as temporary:
             connection = apsw.Connection(os.fspath(temporary))
