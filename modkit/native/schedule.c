@@ -9,7 +9,7 @@ static const double weights[] = {1, 2, 4}; /* ambient, near, player */
 
 enum {
     LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
-    MOST_AHEAD = 8,      /* and be told so */
+    MOST_AHEAD = 6,       /* and be told so */
     FRESH = 4,            /* what the first token of a stream counts */
     LEAST_SLICE = 4,      /* tokens of prefill in a batch */
     FIRST_SLICE = 16,     /* while nothing is known of its price */
