@@ -215,7 +215,7 @@ def _ask(options: argparse.Namespace) -> int:
         say(json.dumps([memory.as_json() for memory in memories], ensure_ascii=False, indent=2))
         return 0
     for memory in memories:
-        say(f"{memory.score:6.2f}  {memory.speaker or '?'}: {memory.text}")
+        say(f"{memory.score:7.2g}  {memory.speaker or '?'}: {memory.text}")
         if memory.cue:
             say(f"        after: {memory.cue}")
         say(f"        {memory.kind}, {memory.source}")

@@ -24,7 +24,8 @@ from modkit.native.worker import Worker
 
 __all__ = ["Service"]
 
-STATUS_SECONDS = 0.25  # how often the parent hears that we live
+STATUS_SECONDS = 0.25  # how often the parent hears that we live, while it hears nothing else
+COUNTS_SECONDS = 2.0  # and how often the counters while it does: a frame that has to parse them is a slow one
 ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
 IDLE_SECONDS = 0.02
 CALM_SECONDS = 2.0  # without news until the looks become rare
@@ -51,6 +52,7 @@ class Service:
         self._told_ready = False
         self._last_status = 0.0
         self._last_news = 0.0
+        self._last_sent = 0.0
         self._decoded = 0
 
     def run(self) -> None:
@@ -116,14 +118,15 @@ class Service:
         if tap.data:
             self._look_for_vectors(tap.data)
             connection.send([RECORDS, tap.data])
-            self._last_news = now
+            self._last_news = self._last_sent = now
         if state.name == "DEAD":
             connection.send([EVENT, "dead", {"why": worker.death()}])
             deadline = now + 1.0
             while connection.outgoing and time.monotonic() < deadline:
                 connection.flush()
             os._exit(70)
-        if now - self._last_status >= STATUS_SECONDS and not connection.outgoing:
+        quiet = now - self._last_sent >= STATUS_SECONDS
+        if now - self._last_status >= (STATUS_SECONDS if quiet else COUNTS_SECONDS) and not connection.outgoing:
             self._last_status = now
             decoded = worker.decoded
             if decoded != self._decoded:

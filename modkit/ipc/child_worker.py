@@ -123,11 +123,14 @@ class ChildWorker(Worker):
             if connection.outgoing:
                 connection.flush()
             data = connection.link.read()
-            records = connection.decoder.records_in(data)
-            if records is not None:  # all there is, nearly always
-                self._keep_records(records)
-            else:
-                self._take_all(connection, data)
+            if data:
+                records = connection.decoder.records_in(data)
+                if records is not None:  # all there is, nearly always
+                    self._keep_records(records)
+                else:
+                    self._take_all(connection, data)
+            elif connection.decoder.waiting:  # messages beyond what one tick takes
+                self._take(connection)
         except ProtocolError as error:  # Closed is one: the supervisor will say how it ended
             if not self._death:
                 self._death = "" if "closed" in str(error) or "broke" in str(error) else str(error)

@@ -71,7 +71,7 @@ class IsolatedEngine(Engine):
         self._spoken_once = False
         self._heard = 0
         self._ticks = 0
-        self._decoded = 0
+        self._done = (0, 0)
         self._silence = self._stuck = 0.0
         self._last_tick = time.monotonic()
         if isinstance(model, (str, os.PathLike)) and not Path(model).is_file():
@@ -145,8 +145,9 @@ class IsolatedEngine(Engine):
         if child.heard != self._heard or child.pid is None:
             self._heard = child.heard
             self._silence = 0.0
-            if child.decoded != self._decoded or child.info is None or not self._streams:
-                self._decoded = child.decoded
+            done = (child.decoded, child.words[0])  # counted in the child now and then, and the words of the streams
+            if done != self._done or child.info is None or not self._streams:
+                self._done = done
                 self._stuck = 0.0
         self._silence += passed
         self._stuck += passed
