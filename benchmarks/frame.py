@@ -1,6 +1,6 @@
 """What generation costs a game, and what a game costs generation: the frame table.
 
-    python -m benchmarks.frame [--rounds 5] [--tokens 200] [--quick] [--write benchmarks/RESULTS.md]
+    python -m benchmarks.frame [--rounds 5] [--tokens 200] [--quick] [--again] [--write benchmarks/RESULTS.md]
 
 A row is one engine with one kind of host beside it (benchmarks/hosts.py), each measurement a process of
 its own, one inference thread, the same generated model of about 300 MB, the same prompt, greedy. Rounds
@@ -180,15 +180,19 @@ def main() -> None:
     parser.add_argument(
         "--write", type=Path, help="write the report here as Markdown, start-up and cancel included"
     )
+    parser.add_argument("--again", action="store_true", help="the last run's frames; start-up and cancel anew")
     a = parser.parse_args()
     rounds, tokens = (1, 48) if a.quick else (max(1, a.rounds), max(8, a.tokens))
-    bench = Bench(tokens, small_model() if a.quick else frame_model())
-    results = measure_all(bench, rounds)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "frame.json").write_text(json.dumps(results), encoding="utf-8")
-    text, targets = report.frame_section(
-        results, [(c.key, c.engine, c.mode, c.streams) for c in CELLS], tokens, bench.model
-    )
+    model = small_model() if a.quick else frame_model()
+    kept = FOLDER / "frame.json"
+    if not a.again:
+        measured = {"commit": machine.revision(), "results": measure_all(Bench(tokens, model), rounds)}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(measured), encoding="utf-8")
+    measured = json.loads(kept.read_text(encoding="utf-8"))
+    rows = [(c.key, c.engine, c.mode, c.streams) for c in CELLS]
+    text, targets = report.frame_section(measured["results"], rows, tokens, model)
+    text += f"\nMeasured at {measured['commit']}.\n"
     print(text)
     if a.write:
         from benchmarks import cancel, startup

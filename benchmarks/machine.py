@@ -12,7 +12,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["Others", "describe", "today"]
+__all__ = ["Others", "describe", "revision", "today"]
 
 
 def _processor() -> str:
@@ -27,8 +27,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _revision() -> str:
-    """The commit that was measured, marked when the working tree had changes to the library."""
+def revision() -> str:
+    """The commit that is measured, marked when the working tree has changes to the library; "" outside a checkout."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
@@ -93,7 +93,7 @@ def describe() -> list[str]:
     provider = _provider() if "MODKIT_LLAMA" not in os.environ else "the build that MODKIT_LLAMA names"
     return [
         f"{_processor()}, {usable} cores usable, {platform.machine()}, {platform.system()}",
-        f"Python {platform.python_version()}, modkit {modkit.__version__} ({_revision() or 'no checkout'})",
+        f"Python {platform.python_version()}, modkit {modkit.__version__} ({revision() or 'no checkout'})",
         f"llama.cpp from {provider}",
     ]
 
