@@ -13,7 +13,7 @@ enum {
     FRESH = 4,            /* what the first token of a stream counts */
     LEAST_SLICE = 4,      /* tokens of prefill in a batch */
     FIRST_SLICE = 16,     /* while nothing is known of its price */
-    LONG = 48,            /* of a slice: what a longer one saves is not worth the wait of those who speak */
+    LONG = 32,            /* tokens of a slice that need no more: what is saved is not worth the wait of those who speak */
 };
 
 /* Seconds that a slice may take for the sake of its price: alone; beside speakers; beside more important ones. */
@@ -250,7 +250,8 @@ static int32_t slice(mk_engine *e, bool alone, double most) {
     while (n < room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
         n += 1 + n / 16;
     }
-    for (int32_t m = 2 * n; m <= room && (alone || n < LONG) && prefill_cost(e, m) <= most * share; m *= 2) {
+    most = alone || n < LONG ? most : 0;
+    for (int32_t m = 2 * n; m <= room && (alone || m <= 2 * LONG) && prefill_cost(e, m) <= most * share; m *= 2) {
         bool try = alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX);
         n = try || prefill_cost(e, m) / m < 0.9 * prefill_cost(e, n) / n ? m : n;
     }
