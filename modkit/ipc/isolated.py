@@ -123,7 +123,7 @@ class IsolatedEngine(Engine):
             elif self._child.failed is not None or self._child.refused:
                 self._refusals()
             self._ticks += 1
-            if not self._ticks & 7:
+            if not self._ticks & 7 and self._child.words[0] == self._child.seen:  # news is life enough
                 self._watch()
         try:
             super().tick()

@@ -29,6 +29,7 @@ _SHAPES: dict[int, tuple[Any, ...]] = {
     Worker.LEFT: (int, int),
 }
 _FINISHES = 4
+_TOKEN = Worker.TOKEN
 
 
 class CheckedRecords:
@@ -50,7 +51,7 @@ class CheckedRecords:
         if (  # a token, which most are, without the general way's calls
             type(event) is list
             and len(event) == 4
-            and event[1] == Worker.TOKEN
+            and event[1] == _TOKEN
             and type(event[0]) is type(event[1]) is type(event[2]) is int
             and type(event[3]) is str
         ):

@@ -292,26 +292,26 @@ class Connection:
     def __init__(self, link: Link, limits: Limits | None = None) -> None:
         self.link = link
         self.decoder = Decoder(limits)
-        self._out = bytearray()
+        self.leaving = bytearray()  # what the other side has not taken yet
 
     @property
     def outgoing(self) -> int:
         """Bytes that the other side has not taken yet."""
-        return len(self._out)
+        return len(self.leaving)
 
     def send(self, message: list[Any]) -> None:
         """Queues a message and gives the link what it takes. Raises Closed."""
-        self._out += encode(message)
+        self.leaving += encode(message)
         self.flush()
 
     def flush(self) -> None:
         """Gives the link what it takes now. Raises Closed."""
-        while self._out:
-            with memoryview(self._out) as view:
+        while self.leaving:
+            with memoryview(self.leaving) as view:
                 taken = self.link.write(view[:65536])
             if not taken:
                 return
-            del self._out[:taken]
+            del self.leaving[:taken]
 
     def receive(self) -> int:
         """Takes one chunk from the link into the decoder; how many bytes. Raises Closed."""
