@@ -54,7 +54,8 @@ def main() -> None:
     while lines and (lines[0].startswith("## ") or not lines[0].strip()):
         del lines[0]
     where = "; ".join(machine.describe())
-    said = f"`{' '.join(['python', *command[1:]])}`, {machine.today()}. {where}."
+    shown = ["python", *(Path(part).name if Path(part).is_absolute() else part for part in command[1:])]
+    said = f"`{' '.join(shown)}`, {machine.today()}. {where}."
     said += f" Others used {others.cores():.2f} processors."
     body = "\n".join(lines)
     if "|" not in body and "* " not in body:
