@@ -330,7 +330,7 @@ def test_damaged_files_of_games_are_read_or_refused(tmp_path: Path, names: tuple
     paths = [tmp_path / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    damages = [[mutate(raw, seed) for raw in raws] for seed in range(200)]
+    damages = [[mutate(raw, seed) for raw in raws] for seed in range(1000)]
     damages += [[raw[: len(raw) * n // 50] for raw in raws] for n in range(50)]
     for damaged in damages:
         for path, raw in zip(paths, damaged):

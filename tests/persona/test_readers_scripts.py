@@ -350,7 +350,7 @@ def test_a_unity_database_says_who_is_the_player() -> None:
 def test_damage_of_any_kind_is_read_or_refused(tmp_path: Path, name: str) -> None:
     raw = (SCRIPTS / name).read_bytes()
     (own,) = [each for each in all_readers() if each.name == FORMATS[name]]
-    damaged = [mutate(raw, seed) for seed in range(200)] + [raw[: len(raw) * n // 50] for n in range(50)]
+    damaged = [mutate(raw, seed) for seed in range(1000)] + [raw[: len(raw) * n // 50] for n in range(50)]
     for number, data in enumerate(damaged):
         file, join = DumpFile(text_file(tmp_path, name, data)), Join()
         for each in [own] if number % 10 else {own, best_reader(file) or own}:

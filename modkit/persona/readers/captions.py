@@ -55,7 +55,7 @@ def _pairs(file: DumpFile) -> Iterator[tuple[int, str, str]]:
         if line.lstrip().startswith("//"):
             continue
         if found := _PAIR.match(line):
-            yield number, (found.group(1) or found.group(2)), found.group(3)
+            yield number, (found.group(1) or found.group(2) or ""), found.group(3)
         elif loose := _LOOSE_PAIR.match(line):
             yield number, loose.group(1), loose.group(2)
         elif opened := _OPEN_PAIR.match(line):
@@ -68,7 +68,7 @@ def _is_speech(file: DumpFile) -> bool:
     """Whether this is a table of captions: by its name, its tokens (`scene.line_01`), or the marks of captions."""
     if file.path.name.casefold().startswith(_CAPTIONS) or _MARKS.search(file.head):
         return True
-    tokens = [found.group(1) or found.group(2) for line in file.head.split("\n") if (found := _PAIR.match(line))]
+    tokens = [found.group(1) or found.group(2) or "" for line in file.head.split("\n") if (found := _PAIR.match(line))]
     tokens = [token for token in tokens if token.casefold() != "language"]
     return sum("." in token for token in tokens) >= 0.3 * len(tokens)
 
