@@ -16,6 +16,7 @@ from modkit.ipc.calls import ENGINE_LIMITS
 from modkit.ipc.framing import REPLY, Limits
 from modkit.ipc.handshake import agree
 from modkit.ipc.leash import hold_on
+from modkit.ipc.shared import Outlet, Region
 from modkit.ipc.transport import Connection, answer, pipe_link
 
 __all__ = ["live", "main", "private_pipes"]
@@ -43,7 +44,9 @@ def _greet(connection: Connection, server: str) -> None:
 
 
 def live(arguments: list[str], server: str, limits: Limits, serve: Callable[[Connection], None]) -> NoReturn:
-    """The whole life of a child: tied to its parent (arguments: its pid), it greets, serves, and is gone.
+    """The whole life of a child: tied to its parent, it greets, serves, and is gone.
+
+    arguments: the parent's pid and, where there is one, the name of the memory to speak through.
 
     What is wrong with what the parent sends is the last line on stderr, which the parent's supervisor quotes.
     """
@@ -51,6 +54,8 @@ def live(arguments: list[str], server: str, limits: Limits, serve: Callable[[Con
     connection = Connection(pipe_link(*private_pipes()), limits)
     try:
         _greet(connection, server)
+        if arguments[1:]:
+            connection.link = Outlet(connection.link, Region.open(arguments[1]))
         serve(connection)
     except ProtocolError as error:
         sys.stderr.write(f"{error}\n")
@@ -59,7 +64,7 @@ def live(arguments: list[str], server: str, limits: Limits, serve: Callable[[Con
 
 
 def main(arguments: list[str]) -> None:
-    """arguments: the parent's pid."""
+    """arguments: the parent's pid, and the name of the memory to speak through."""
     live(arguments, "modkit engine", ENGINE_LIMITS, _serve)
 
 

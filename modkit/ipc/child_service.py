@@ -25,7 +25,7 @@ from modkit.native.worker import Worker
 __all__ = ["Service"]
 
 STATUS_SECONDS = 0.25  # how often the parent hears that we live, while it hears nothing else
-COUNTS_SECONDS = 2.0  # and how often the counters while it does: a frame that has to parse them is a slow one
+COUNTS_SECONDS = 5.0  # and how often the counters while it does: a frame that has to parse them is a slow one
 ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
 IDLE_SECONDS = 0.02
 CALM_SECONDS = 2.0  # without news until the looks become rare

@@ -1,7 +1,7 @@
 """A Worker whose C engine lives in a child process: the same calls, the same records, no call into C.
 
-It is looked after by the engine's thread, which calls pump() once a tick: one read that does not wait, at most
-16 KiB. Calls made while no child is there are kept and sent when one has come.
+It is looked after by the engine's thread, which calls pump() in a tick that finds something to do: one read that does
+not wait, at most 16 KiB. Calls made while no child is there are kept and sent when one has come.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from modkit.errors import ModkitError, OptionError, ProtocolError
 from modkit.ipc.calls import ENGINE_LIMITS, options_to, plain
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REQUEST
 from modkit.ipc.python import command
+from modkit.ipc.shared import Inlet
 from modkit.ipc.supervisor import Arrived, Supervisor
 from modkit.native.request import MAX_PROMPT_BYTES
 from modkit.native.worker import Vectors, Worker, WorkerState
@@ -61,8 +62,23 @@ class ChildVectors(Vectors):
         return memoryview(self._data).cast("f", shape=self._shape) if self._data else memoryview(b"").cast("f")
 
 
+class _Unknown:
+    """Stands where an Inlet does: a pipe says whether there is news only when it is read."""
+
+    written = (1,)
+    at = 0
+
+
+class _Silent(_Unknown):
+    """No child, no news."""
+
+    written = (0,)
+
+
 class ChildWorker(Worker):
-    """Worker's face. What it adds: pump(), failed, refused, kill() and restart()."""
+    """Worker's face. What it adds: pump(), failed, refused, kill() and restart(); and for the tick, which looks here
+    itself: there is something to pump when inlet.written[0] != inlet.at, or `more`, or `news` has something.
+    """
 
     def __init__(
         self,
@@ -93,6 +109,8 @@ class ChildWorker(Worker):
             "log_level": log_level,
             "memory": memory,
         }
+        self.inlet: Any = _Silent
+        self.more = False  # something waits here: to be sent, or beyond what one tick takes
         self._child: Arrived | None = None
         self._outbox: list[list[Any]] = []
         self._news: list[bytes] = []
@@ -104,18 +122,20 @@ class ChildWorker(Worker):
         self._death = ""
         self._closed = False
         line = command(python, "modkit.ipc.child", str(os.getpid()))
-        self._supervisor = Supervisor(line, "modkit-engine", ENGINE_LIMITS, memory)
+        self._supervisor = Supervisor(line, "modkit-engine", ENGINE_LIMITS, memory, shared=True)
+        self.news = self._supervisor.news
         self._supervisor.start()
 
     # ---- the engine's thread, once a tick ----
 
     def pump(self) -> str | None:
         """Takes what has come; a sentence when the child has gone (then call restart()). Never waits."""
-        if self._supervisor.news:
+        if self.news:
             why = self._look_at_news()
             if why is not None:
                 return why
         child = self._child
+        self.more = bool(self.news)
         if child is None:
             return None
         connection = child.connection
@@ -133,6 +153,7 @@ class ChildWorker(Worker):
                     self._take_all(connection, data)
             elif connection.decoder.waiting:  # messages beyond what one tick takes
                 self._take(connection)
+            self.more = self.more or bool(connection.leaving) or connection.decoder.waiting > 0
         except ProtocolError as error:  # Closed is one: the supervisor will say how it ended
             if not self._death:
                 self._death = "" if "closed" in str(error) or "broke" in str(error) else str(error)
@@ -140,9 +161,10 @@ class ChildWorker(Worker):
         return None
 
     def _look_at_news(self) -> str | None:
-        news = self._supervisor.news.popleft()
+        news = self.news.popleft()
         if isinstance(news, Arrived):
             self._child = news
+            self.inlet = news.connection.link if isinstance(news.connection.link, Inlet) else _Unknown
             self.pid = news.process.pid
             outbox, self._outbox = self._outbox, []
             try:
@@ -242,6 +264,7 @@ class ChildWorker(Worker):
         if self._child is not None:
             self._child.connection.close()
             self._child = None
+        self.inlet = _Silent
         self.pid = None
         self.info = self._info = None
         self.seen_state = WorkerState.LOADING
@@ -357,6 +380,7 @@ class ChildWorker(Worker):
             return
         try:
             self._child.connection.send(message)
+            self.more = self.more or self._child.connection.outgoing > 0
         except ProtocolError:  # gone: the next pump() finds out
             self.kill()
 

@@ -34,7 +34,7 @@ __all__ = ["IsolatedEngine"]
 log = logging.getLogger("modkit.ipc")
 
 STILLBORN = 5  # children in a row that end before they can speak, after which it is given up
-_STEP = 0.25  # of time that one tick may count as silence: a host that was away has not been waiting
+_STEP = 0.5  # of time that one tick may count as silence: a host that was away has not been waiting
 
 
 class IsolatedEngine(Engine):
@@ -116,21 +116,29 @@ class IsolatedEngine(Engine):
         """As Engine.tick(). Reads at most 16 KiB and never waits."""
         if threading.get_ident() != self._thread:
             self._check_thread()
-        if not self._closed and self._failure is None:
-            why = self._child.pump()
-            if why is not None:
-                self._child_gone(why)
-            elif self._child.failed is not None or self._child.refused:
-                self._refusals()
-            self._ticks += 1
-            if not self._ticks & 7 and self._child.words[0] == self._child.seen:  # news is life enough
-                self._watch()
-        try:
-            super().tick()
-        except ProtocolError as error:  # from CheckedRecords: what such a child says next is worth nothing
-            log.warning("%s: %s", self.path.name, error)
-            self._child.distrust(str(error))
-            self._begin_records()
+        child = self._child
+        inlet = child.inlet  # written out, like all of this: a frame's own work leaves the caches cold
+        if inlet.written[0] != inlet.at or child.more or child.news:
+            self._hear(child)
+        self._ticks += 1
+        if not self._ticks & 15 and child.words[0] == child.seen:  # news is life enough
+            self._watch()
+        if child.words[0] != child.seen or self._prepared or self._failure is not None:
+            try:
+                super().tick()
+            except ProtocolError as error:  # from CheckedRecords: what such a child says next is worth nothing
+                log.warning("%s: %s", self.path.name, error)
+                child.distrust(str(error))
+                self._begin_records()
+
+    def _hear(self, child: ChildWorker) -> None:
+        if self._closed or self._failure is not None:
+            return
+        why = child.pump()
+        if why is not None:
+            self._child_gone(why)
+        elif child.failed is not None or child.refused:
+            self._refusals()
 
     def _begin_records(self) -> None:
         self._unpacker: Any = CheckedRecords()
@@ -138,6 +146,8 @@ class IsolatedEngine(Engine):
 
     def _watch(self) -> None:
         """Kills a child that hangs: one that is not heard of, or has work and does not get on with it."""
+        if self._closed or self._failure is not None:
+            return
         now = time.monotonic()
         passed = min(now - self._last_tick, _STEP)
         self._last_tick = now

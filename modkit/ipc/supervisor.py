@@ -22,7 +22,8 @@ from modkit.errors import ModkitError
 from modkit.ipc.framing import Limits
 from modkit.ipc.handshake import check_answer, hello
 from modkit.ipc.leash import job_for
-from modkit.ipc.transport import Connection, answer, pipe_link
+from modkit.ipc.shared import Inlet, Region
+from modkit.ipc.transport import Connection, Link, answer, pipe_link
 
 __all__ = ["Arrived", "Gone", "Supervisor"]
 
@@ -52,14 +53,20 @@ class Gone:
 
 
 class Supervisor:
-    """One child at a time. start(), stop() and `news` belong to the owner's thread."""
+    """One child at a time. start(), stop() and `news` belong to the owner's thread.
 
-    def __init__(self, command: Sequence[str], name: str, limits: Limits, memory: int | None = None) -> None:
+    shared: what the child says after its greeting comes through memory that both have, where there can be such.
+    """
+
+    def __init__(
+        self, command: Sequence[str], name: str, limits: Limits, memory: int | None = None, *, shared: bool = False
+    ) -> None:
         self.news: collections.deque[Arrived | Gone] = collections.deque()
         self._command = list(command)
         self._name = name
         self._limits = limits
         self._memory = memory
+        self._shared = shared
         self._orders: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -100,22 +107,28 @@ class Supervisor:
     def _one_child(self) -> None:
         last: collections.deque[str] = collections.deque(maxlen=20)
         flags = 0x08000000 if sys.platform == "win32" else 0  # CREATE_NO_WINDOW
+        region = Region.make() if self._shared else None
         try:
             process = subprocess.Popen(
-                [*self._command],
+                [*self._command, *([region.name] if region else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 creationflags=flags,
+                pass_fds=region.fds if region else (),
             )
         except (OSError, ValueError) as error:
+            if region is not None:
+                region.close()
             self.news.append(Gone(None, f"{self._command[0]} cannot be started: {error}"))
             return
         self._process = process
         job = job_for(process, self._memory)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        link = pipe_link(os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno()))
+        link: Link = pipe_link(os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno()))
+        if region is not None:
+            region.forget_fds()
         connection = Connection(link, self._limits)
         process.stdin.close()
         process.stdout.close()
@@ -127,6 +140,8 @@ class Supervisor:
             greeting = hello(self._name)
             connection.send(greeting)
             check_answer(answer(connection, START_SECONDS, self._stopping), self._name)
+            if region is not None:
+                connection.link = Inlet(link, region)
             child = Arrived(process, connection)
             self.news.append(child)
         except ModkitError as error:
@@ -142,6 +157,8 @@ class Supervisor:
         del job
         if child is None:
             connection.close()
+            if region is not None:
+                region.close()
             why = next((line for line in reversed(last) if line.strip()), "") or why
         self.news.append(Gone(child, _sentence(self._name, code, why if child is None else "", last)))
 

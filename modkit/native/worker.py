@@ -29,7 +29,7 @@ MAX_WAITING = 1024
 # instead of in one long one. 16 KiB are some 600 tokens.
 DRAIN_BYTES = 16384
 _TAIL = ffi.offsetof("mk_shared", "tail") // 8
-_ORDERED = bool(core.mk_stores_keep_order())
+ORDERED = bool(core.mk_stores_keep_order())
 
 
 class WorkerState(enum.IntEnum):
@@ -106,7 +106,7 @@ class Worker:
         ring_size = core.mk_engine_ring_size(engine)
         self._ring = memoryview(ffi.buffer(core.mk_engine_ring(engine), ring_size)).cast("B").toreadonly()
         self._mask = ring_size - 1
-        self._small = core.MK_SMALL_NEWS if _ORDERED else -1
+        self._small = core.MK_SMALL_NEWS if ORDERED else -1
         self._closed = False
         self._sets: dict[tuple[tuple[tuple[str, float], ...], bytes], int] = {}
 

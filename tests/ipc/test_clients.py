@@ -138,10 +138,20 @@ def test_the_python_client_talks_to_sable(way: str, served: dict[str, Any]) -> N
     client.close()
 
 
+def python37() -> str | None:
+    """A Python 3.7 that starts: pyenv's python3.7 on the path does so only where it is the chosen one."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = [shutil.which("python3.7"), *map(str, sorted(pyenv.glob("versions/3.7.*/bin/python3.7")))]
+    for old in filter(None, found):
+        if subprocess.run([old, "-c", ""], capture_output=True).returncode == 0:
+            return old
+    return None
+
+
 def test_the_python_client_runs_on_a_real_3_7(sable: Path, tmp_path: Path) -> None:
-    old = shutil.which("python3.7")
-    if old is None or subprocess.run([old, "-c", ""], capture_output=True).returncode:
-        pytest.skip("no Python 3.7 is installed")
+    old = python37()
+    if old is None:
+        pytest.skip("no Python 3.7 is installed: not on the path, and not among pyenv's")
     script = tmp_path / "talk.py"
     script.write_text(
         f"import sys, time\nsys.path.insert(0, {str(CLIENTS)!r})\nfrom modkit_client import Client\n"

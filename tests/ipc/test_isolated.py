@@ -18,7 +18,8 @@ from modkit.ipc import IsolatedEngine
 from modkit.ipc.child_worker import ChildWorker
 from modkit.ipc.isolated import _delay
 from modkit.ipc.python import find_python
-from modkit.native.worker import Worker
+from modkit.ipc.shared import Region
+from modkit.native.worker import ORDERED, Worker
 from modkit.persona import NPC, Save, build
 from tests.conftest import finish_all, wait_until
 
@@ -233,21 +234,28 @@ def test_a_child_that_never_comes_up_is_given_up_with_its_last_words(
     assert isinstance(stream.error, errors.EngineDied)
 
 
+@pytest.mark.parametrize("way", ["memory", "pipe"])
 def test_a_child_that_talks_nonsense_is_replaced_and_no_frame_meets_an_exception(
-    tmp_path: Path, isolated: Callable[..., IsolatedEngine]
+    way: str, tmp_path: Path, isolated: Callable[..., IsolatedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if way == "pipe":
+        monkeypatch.setattr(Region, "make", lambda: None)
+    elif not ORDERED:
+        pytest.skip("this processor does not keep the order of stores")
     fake = tmp_path / "python3"
     root = Path(__file__).resolve().parent.parent.parent
     fake.write_text(
         f"#!{sys.executable}\nimport os, random, sys\nsys.path.insert(0, {str(root)!r})\n"
-        "from modkit.ipc.framing import encode\nfrom tests.ipc.fuzz import event_body, frame\n"
+        "from modkit.ipc.framing import encode\nfrom modkit.ipc.shared import Outlet, Region\n"
+        "from tests.ipc.fuzz import event_body, frame\n"
         "os.read(0, 4096)\n"
         "os.write(1, encode([1, 1, {'protocol': 1}]))\n"
+        f"say = Outlet(None, Region.open(sys.argv[-1])).write if {way == 'memory'} else lambda b: os.write(1, b)\n"
         "info = {'name': 'x', 'context': 64, 'chat_template': None, 'bos': '', 'eos': ''}\n"
         "chance = random.Random(os.getpid())\n"
         "if chance.random() < 0.7:\n"
-        "    os.write(1, encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])]))\n"
-        "for _ in range(300): os.write(1, frame(chance, event_body(chance))[0])\n"
+        "    say(encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])]))\n"
+        "for _ in range(300): say(frame(chance, event_body(chance))[0])\n"
     )
     fake.chmod(0o755)
     engine = isolated(python=fake)
