@@ -8,7 +8,7 @@
  *   - any thread: mk_table_*, mk_quiet_log(), mk_block_* (see there) and the tools at the end.
  * What blocks: mk_engine_close() alone (it joins the worker). Everything else only copies memory.
  * Who owns what: the table, the config's own fields and the texts model_path, cache_folder and cache_salt are copied,
- * requests and adapters whole. What else the config and the params in its blobs point at (splits, quantise_params,
+ * requests and adapters whole. What else the config and the params in its blobs point at (splits, draft_path, quantise_params,
  * output, lists of devices or overrides) is the caller's and must stay as it is until mk_engine_close() has
  * returned; so must the library behind the table.
  *
@@ -160,6 +160,8 @@ typedef struct mk_config {
     bool on_cpu;              /* the model is computed by the worker's thread, and others that it waits for */
     double (*clock)(void);    /* for tests: times decodes instead of the system's clock; or NULL */
     int32_t draft;            /* tokens drafted ahead at most, 0 to MK_MAX_DRAFT; for tests: -n drafts n whatever it costs */
+    const char *draft_path;   /* UTF-8, of a model that drafts for this one; NULL for none. Its params: */
+    mk_blob draft_model_params, draft_context_params;
     int32_t thread_priority;  /* of the worker and the threads it starts: MK_PRIORITY_… */
 } mk_config;
 

@@ -1,5 +1,5 @@
-/* Speculation without a second model: where the last words were said before, what followed them then is put
- * into the batch behind the next token, and decoded along. The samplers are then asked as ever, token by token;
+/* Speculation: where the last words were said before, what followed them then is put into the batch behind the next
+ * token, and decoded along; elsewhere what a draft model says, if there is one (guess.c). The samplers are then asked as ever, token by token;
  * as long as they choose what was drafted, the next logits are there already. What they did not choose is taken
  * out of the cache, so a reply is the same with drafts as without. Worker thread alone, allocates nothing.
  *
@@ -121,23 +121,12 @@ static int32_t unknown_length(mk_engine *e, int32_t n, double rate) {
     return 0;
 }
 
-void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
-    int32_t n = slot->n_tokens, behind = 0, most;
-    slot->n_draft = slot->match = 0;
-    if (e->config.draft == 0 || slot->score != NULL || slot->job->ask.logprobs > 0) {
-        return; /* a choice is being weighed, or each token is told with others, for which there is room once a step */
-    }
-    if (e->whole_only || e->whole_states || !(rate > 0)) {
-        return; /* such a model cannot take back a token */
-    }
-    slot->match = find_match(slot->tokens, n, &behind);
-    if (slot->match == 0) {
-        return;
-    }
+/* What followed the last words where they stood before, as much of it as pays. */
+static void draft_from(mk_engine *e, mk_slot *slot, int32_t behind, int32_t most, double rate) {
+    int32_t n = slot->n_tokens;
     if (!e->drafted) {
         begin(e, rate);
     }
-    most = most_tokens(e, slot);
     for (int32_t i = 0; i == 0 || i < most; i++) { /* the first is learned from even if it is not tried */
         int32_t from = behind + i;
         slot->draft[i] = from < n ? slot->tokens[from] : slot->draft[from - n]; /* a circle goes on as it went */
@@ -151,23 +140,52 @@ void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
     }
 }
 
+void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
+    int32_t n = slot->n_tokens, behind = 0, most;
+    slot->n_draft = slot->match = 0;
+    slot->guessed = false;
+    if (e->config.draft == 0 || slot->score != NULL || slot->job->ask.logprobs > 0) {
+        return; /* a choice is being weighed, or each token is told with others, for which there is room once a step */
+    }
+    if (e->whole_only || e->whole_states || !(rate > 0)) {
+        return; /* such a model cannot take back a token */
+    }
+    most = most_tokens(e, slot);
+    slot->match = find_match(slot->tokens, n, &behind);
+    if (slot->match > 0) {
+        draft_from(e, slot, behind, most, rate);
+    }
+    if (slot->n_draft == 0 && e->guesser != NULL) {
+        e->forecast.drafting = mk_guess(e, slot, most, rate);
+        slot->match = e->forecast.drafting > 0 ? 0 : slot->match; /* draft[] is another one now */
+    }
+}
+
 /* What a draft brought, against what the same time would have brought without: by the curve, not by the clock, for
  * what else the machine did meanwhile is no fault of the draft. */
-static void book(mk_engine *e, int32_t drafted, int32_t accepted) {
-    double most = 6 / e->forecast.rate;
-    e->draft_account += (accepted + 1) / e->forecast.rate - mk_curve_at(&e->speaking_cost, drafted + 1);
-    e->draft_account = e->draft_account < most ? e->draft_account : most;
+static void book(mk_engine *e, int32_t drafted, int32_t accepted, bool guessed) {
+    double most = 6 / e->forecast.rate, gained;
     mk_count(&e->shared.drafted, (uint64_t) drafted);
     mk_count(&e->shared.accepted, (uint64_t) accepted);
+    gained = (accepted + 1) / e->forecast.rate - mk_curve_at(&e->speaking_cost, drafted + 1);
+    if (guessed) {
+        mk_guess_book(e, gained - e->forecast.drafting);
+        return;
+    }
+    e->draft_account = e->draft_account + gained < most ? e->draft_account + gained : most;
 }
 
 /* Says one more token; true when it is the one that was drafted, or would have been. */
 static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
     mk_trust *trust = slot->match > 0 && (i == 0 || i < slot->n_draft) ? trust_in(e, slot, i) : NULL;
     int32_t misses = slot->n_generated == 0 ? 0 : slot->misses;
-    bool right;
+    bool right, guessed = slot->guessed;
     mk_speak(e, slot);
-    right = trust != NULL && slot->job == job && slot->tokens[slot->n_tokens - 1] == slot->draft[i];
+    right = (trust != NULL || (guessed && i < slot->n_draft)) && slot->job == job
+            && slot->tokens[slot->n_tokens - 1] == slot->draft[i];
+    if (guessed && i < slot->n_draft && slot->job == job) {
+        mk_guess_learn(e, slot->sure[i], right);
+    }
     if (trust != NULL) {
         trust->seen += trust->seen < 30;
         trust->share += (right - trust->share) / (trust->seen + FIRST_GUESS);
@@ -189,8 +207,9 @@ int32_t mk_say(mk_engine *e, mk_slot *slot) {
     }
     if (n > 0) {
         mk_slot_truncate(e, slot, slot->n_done);
-        book(e, n, accepted);
+        book(e, n, accepted, slot->guessed);
     }
     slot->n_draft = slot->match = 0;
+    slot->guessed = false;
     return accepted;
 }

@@ -90,6 +90,8 @@ typedef struct mk_slot {
     /* what is tried behind its next token, and how long a match it rests on; draft[0] is a guess even if n_draft is 0 */
     int32_t draft[MK_MAX_DRAFT], n_draft, match;
     int32_t misses;  /* guesses in a row that did not come true */
+    bool guessed;    /* the draft is the draft model's, which was so sure of each token */
+    uint8_t sure[MK_MAX_DRAFT];
     double due;      /* when its pace allows the next token */
     int32_t skipped; /* decodes that went by without it: before its first token, one at most */
 } mk_slot;
@@ -146,6 +148,7 @@ typedef struct mk_forecast {
     bool speaking_is_one;      /* computed in one go, so that its time is a measure of its size */
     bool exploring;            /* a size tried to learn its price, not because it is the best known */
     double rate;               /* tokens a second without a draft */
+    double drafting;           /* seconds that the draft model took */
 } mk_forecast;
 
 /* How often what followed the last words before followed them again, and of how many times that was seen. */
@@ -221,6 +224,7 @@ struct mk_engine {
     bool drafted;             /* ever, or tried to: the account is open */
     double draft_account;     /* seconds that drafts may lose */
     mk_trust trust[3][MK_TRUSTS]; /* draft.c's: of what, and by the length of the match */
+    struct mk_guesser *guesser;   /* guess.c's: the draft model, or NULL */
     double next_due;          /* when the batch is empty: until when */
     double crowd;             /* how much longer decodes take than they compute, because others want the processor, too */
     double slice_scale;       /* of the slices' time: less than 1 after late frames */
@@ -349,6 +353,15 @@ double mk_clock(const mk_engine *e);
  * what a decode brought, drafted or not, and returns how many drafted tokens are among it */
 void mk_draft(mk_engine *e, mk_slot *slot, double rate);
 int32_t mk_say(mk_engine *e, mk_slot *slot);
+
+/* guess.c: the draft model. load: true when there is none; false when mk_failed has said what is wrong. A draft for a
+ * slot, and the seconds it took; what came of a guess that was so sure; seconds gained by a draft, or lost; and decoded */
+bool mk_guesser_load(mk_engine *e);
+void mk_guesser_free(mk_engine *e);
+double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double rate);
+void mk_guess_learn(mk_engine *e, int level, bool right);
+void mk_guess_book(mk_engine *e, double gained);
+void mk_guess_allow(mk_engine *e, double seconds);
 
 /* calibrate.c: one timed decode of the calibration at load; false when there is none to be done now */
 bool mk_calibrate(mk_engine *e);

@@ -295,6 +295,7 @@ static void give_back(mk_engine *e) {
     if (e->context != NULL) {
         e->table.llama_free(e->context);
     }
+    mk_guesser_free(e);
     mk_threadpool_release(e);
     if (e->model != NULL) {
         e->table.llama_model_free(e->model);
@@ -315,7 +316,8 @@ static bool make_ready(mk_engine *e) {
     default:
         break;
     }
-    if (!load_model(e) || !make_context(e) || !describe(e) || !make_slots(e) || !mk_threadpool_attach(e)) {
+    if (!load_model(e) || !make_context(e) || !describe(e) || !make_slots(e) || !mk_threadpool_attach(e)
+        || !mk_guesser_load(e)) {
         return false;
     }
     mk_warm_up(e);

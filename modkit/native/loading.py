@@ -6,6 +6,7 @@ Everything has llama.cpp's default, so an empty set of options is a plain load. 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -63,6 +64,8 @@ class LoadOptions:
     that the first reply does not wait for the weights. perf: measure, for Engine.perf(). repack:
     rearrange weights for this CPU. draft: tokens decoded ahead at most (0 to 15) where a reply repeats
     what was said before; the text is the same, and where it does not pay nothing is drafted.
+    draft_model: a smaller .gguf with the same vocabulary that drafts where nothing is repeated, computed
+    on the CPU, a KV cache of its own; off by itself, too, where it does not pay.
     priority ("low" … "realtime"), poll (0 never spins … 100) and cpus
     (core numbers) of the compute threads, where the build has a thread pool of its own; "low" holds for
     the worker's own thread everywhere: whatever else wants the processor goes first.
@@ -109,6 +112,7 @@ class LoadOptions:
     vram_margin: int | str | None = None
     min_context: int = 0
     draft: int = 15
+    draft_model: str | os.PathLike[str] | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> LoadOptions:
@@ -128,6 +132,11 @@ class LoadOptions:
         if self.batch is not None:
             _whole("batch", self.batch, 32, 1 << 16)
         _whole("draft", self.draft, 0, 15)
+        if self.draft_model is not None:
+            if not isinstance(self.draft_model, (str, os.PathLike)) or not os.fspath(self.draft_model):
+                raise OptionError(f"draft_model={self.draft_model!r}: give the path of a .gguf file, or None")
+            # absolute: what reads it may be a process with another current folder
+            object.__setattr__(self, "draft_model", os.path.abspath(os.fspath(self.draft_model)))
         _whole("min_context", self.min_context, 0, 1 << 20)
         for kind in self.kv_types:
             _one_of("kv_type", kind, KV_TYPES)

@@ -495,6 +495,7 @@ void mk_learn(mk_engine *e, double seconds, double wall) {
     if (e->draft_account < 2 * mk_curve_at(&e->speaking_cost, 1)) {
         e->draft_account += 0.008 * seconds;
     }
+    mk_guess_allow(e, seconds);
     if (forecast->prefill == 0 && forecast->speaking_is_one) {
         if (forecast->exploring) { /* it may have been dearer than was thought */
             double more = seconds - mk_curve_at(&e->speaking_cost, forecast->speaking);

@@ -184,6 +184,8 @@ def prepare(
     _fill_cache(config, settings, library, path, keep)
     _fill_params(config, settings, library, keep)
     _fill_places(config, settings, library)
+    if settings.loading.draft_model is not None:
+        _fill_draft_model(config, settings, library, Path(settings.loading.draft_model), keep)
     config.set_terminate = library.set_terminate()
     return library, config
 
@@ -255,6 +257,23 @@ def _fill_embed_params(config: Any, settings: Settings, library: Library) -> Non
     context.embeddings = True
     context.kv_unified = True
     core_ffi.memmove(core_ffi.addressof(config, "embed_params"), library.ffi.buffer(block), 512)
+
+
+def _fill_draft_model(config: Any, settings: Settings, library: Library, path: Path, keep: list[Any]) -> None:
+    """The model that drafts for the other: on the CPU, with the context's sizes and threads, all else by default."""
+    check_path(path)
+    config.draft_path = c_path(path, keep)
+    model_block, model = fill_model(library, LoadOptions(devices=[]), keep)
+    model.n_gpu_layers = 0
+    context_block, context = library.context_params()
+    context.n_ctx = settings.context * settings.slots
+    context.n_batch = context.n_ubatch = settings.batch()
+    context.n_seq_max = settings.slots
+    context.n_threads = context.n_threads_batch = settings.threads or default_threads()
+    context.no_perf = True
+    core_ffi.memmove(core_ffi.addressof(config, "draft_model_params"), library.ffi.buffer(model_block), 512)
+    core_ffi.memmove(core_ffi.addressof(config, "draft_context_params"), library.ffi.buffer(context_block), 512)
+    config.ram_free = max(1, config.ram_free - path.stat().st_size) if config.ram_free else 0
 
 
 def _fill_places(config: Any, settings: Settings, library: Library) -> None:
