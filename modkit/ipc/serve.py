@@ -16,7 +16,7 @@ from modkit.errors import OptionError
 from modkit.ipc.framing import Limits
 from modkit.ipc.handshake import new_token
 from modkit.ipc.listeners import FolderListener, PortListener, UnixListener
-from modkit.ipc.server import Listener, Server
+from modkit.ipc.server import Server
 from modkit.ipc.service import Service
 from modkit.ipc.transport import Link, pipe_link
 from modkit.native.replacing import replacing
@@ -68,7 +68,10 @@ def serve(
         stack.callback(service.close)
         for persona in personas:
             service.add(persona)
-        listeners: list[Listener] = []
+        server = Server(service, lone=lone, limits=limits)
+        stack.callback(server.close)
+        _stop_on_signals(server)  # before anybody is told where we are: who knows may end us politely at once
+        listeners = server.listeners
         if port is not None:
             loopback = PortListener(token or new_token(), port)
             listeners.append(loopback)
@@ -81,16 +84,9 @@ def serve(
             from modkit.ipc.named_pipe import NamedPipeListener
 
             listeners.append(NamedPipeListener(pipe, token))
-        for listener in listeners:
-            stack.callback(listener.close)
-        server = Server(service, listeners, lone=lone, limits=limits)
-        _stop_on_signals(server)
         if until_eof and not stdio:
             threading.Thread(target=_stop_at_eof, args=(server,), name="modkit-eof", daemon=True).start()
-        try:
-            server.run()
-        finally:
-            server.close()
+        server.run()
 
 
 def _engine(model: str | Path, isolated: bool, options: Mapping[str, Any]) -> Engine:

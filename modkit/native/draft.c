@@ -88,17 +88,17 @@ static int32_t most_tokens(mk_engine *e, const mk_slot *slot) {
     return most > 0 ? most : 0;
 }
 
-/* Of n tokens behind a match, how many make the most tokens a second; 0 when none do better than `rate`. Each that
- * comes true makes the match longer, and the next one likelier. */
-static int32_t best_length(mk_engine *e, const mk_slot *slot, int32_t n, double rate) {
-    double expected = 1, power = 1, best = 1.06 * rate;
+/* Of n tokens behind a match, how many make the most tokens a second; 0 when none do better than *rate, else that is
+ * what they make. Each that comes true makes the match longer, and the next one likelier. */
+static int32_t best_length(mk_engine *e, const mk_slot *slot, int32_t n, double *rate, double unhurried) {
+    double expected = 1, power = 1;
     int32_t length = 0;
     for (int32_t k = 1; k <= n; k++) {
-        double cost = mk_curve_at(&e->speaking_cost, k + 1), loss = cost - 1 / rate;
+        double cost = mk_curve_at(&e->speaking_cost, k + 1), loss = cost - 1 / unhurried;
         power *= trust_in(e, slot, k - 1)->share;
         expected += power;
-        if (expected / cost > best && loss <= e->draft_account && k + 1 <= 2 * mk_curve_most(&e->speaking_cost)) {
-            best = expected / cost;
+        if (expected / cost > *rate && loss <= e->draft_account && k + 1 <= 2 * mk_curve_most(&e->speaking_cost)) {
+            *rate = expected / cost;
             length = k;
         }
     }
@@ -121,8 +121,9 @@ static int32_t unknown_length(mk_engine *e, int32_t n, double rate) {
     return 0;
 }
 
-/* What followed the last words where they stood before, as much of it as pays. */
-static void draft_from(mk_engine *e, mk_slot *slot, int32_t behind, int32_t most, double rate) {
+/* What followed the last words where they stood before, as much of it as pays; *wanted is what is to be beaten, and then
+ * what it makes. */
+static void draft_from(mk_engine *e, mk_slot *slot, int32_t behind, int32_t most, double rate, double *wanted) {
     int32_t n = slot->n_tokens;
     if (!e->drafted) {
         begin(e, rate);
@@ -134,14 +135,15 @@ static void draft_from(mk_engine *e, mk_slot *slot, int32_t behind, int32_t most
     if (slot->match < LEAST_MATCH) {
         return;
     }
-    slot->n_draft = e->config.draft < 0 ? most : best_length(e, slot, most, rate);
+    slot->n_draft = e->config.draft < 0 ? most : best_length(e, slot, most, wanted, rate);
     if (slot->n_draft == 0 && trust_in(e, slot, 0)->share > 0.5) {
         slot->n_draft = unknown_length(e, most, rate);
     }
 }
 
 void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
-    int32_t n = slot->n_tokens, behind = 0, most;
+    int32_t behind = 0, most;
+    double wanted = 1.06 * rate;
     slot->n_draft = slot->match = 0;
     slot->guessed = false;
     if (e->config.draft == 0 || slot->score != NULL || slot->job->ask.logprobs > 0) {
@@ -151,13 +153,12 @@ void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
         return; /* such a model cannot take back a token */
     }
     most = most_tokens(e, slot);
-    slot->match = find_match(slot->tokens, n, &behind);
+    slot->match = find_match(slot->tokens, slot->n_tokens, &behind);
     if (slot->match > 0) {
-        draft_from(e, slot, behind, most, rate);
+        draft_from(e, slot, behind, most, rate, &wanted);
     }
-    if (slot->n_draft == 0 && e->guesser != NULL) {
-        e->forecast.drafting = mk_guess(e, slot, most, rate);
-        slot->match = e->forecast.drafting > 0 ? 0 : slot->match; /* draft[] is another one now */
+    if (e->guesser != NULL && !e->forecast.exploring) {
+        e->forecast.drafting = mk_guess(e, slot, most, wanted);
     }
 }
 

@@ -358,7 +358,7 @@ int32_t mk_say(mk_engine *e, mk_slot *slot);
  * slot, and the seconds it took; what came of a guess that was so sure; seconds gained by a draft, or lost; and decoded */
 bool mk_guesser_load(mk_engine *e);
 void mk_guesser_free(mk_engine *e);
-double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double rate);
+double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double wanted);
 void mk_guess_learn(mk_engine *e, int level, bool right);
 void mk_guess_book(mk_engine *e, double gained);
 void mk_guess_allow(mk_engine *e, double seconds);

@@ -20,8 +20,8 @@ enum {
     TRIAL = 2,         /* tokens of such a draft */
     FIRST_GUESS = 6,   /* what the first estimate of a trust counts, in guesses seen */
 };
-/* Seconds: what may be spent on finding out whether it pays, and the most that is put aside. */
-static const double ALLOWANCE = 1.0;
+/* Seconds: what may be spent on finding out whether it pays; the most that is put aside of what it gained. */
+static const double ALLOWANCE = 0.5, SAVINGS = 2.0;
 
 /* How far the likeliest token leads, in logits, and how often such a one is the right one, as a first estimate. */
 static const struct {
@@ -38,7 +38,7 @@ struct mk_guesser {
     double step;              /* seconds of a decode of one token */
     double read;              /* and of a token among many */
     double account;           /* seconds that it may lose */
-    double mean;              /* how often a guess comes true */
+    mk_trust any;             /* how often a guess comes true, however sure it is */
     mk_trust trust[MK_TRUSTS];
     int32_t since;            /* tokens said since it was last asked */
 };
@@ -76,7 +76,7 @@ static bool same_vocabulary(mk_engine *e, struct mk_guesser *g) {
     for (int32_t i = 0; i < g->n_vocab; i++) {
         const char *a = t->llama_vocab_get_text(vocab, i), *b = t->llama_vocab_get_text(e->vocab, i);
         if (a == NULL || b == NULL || strcmp(a, b) != 0) {
-            mk_text_clean(text, sizeof text, b == NULL ? "" : b, b == NULL ? 0 : strlen(b));
+            text[mk_text_clean(text, sizeof text - 1, b == NULL ? "" : b, b == NULL ? 0 : strlen(b))] = '\0';
             snprintf(why, sizeof why, "its vocabulary is another one (token %d is \"%s\" in the model's)", i, text);
             return refused(e, why, "take a smaller model of the same family");
         }
@@ -139,7 +139,7 @@ bool mk_guesser_load(mk_engine *e) {
         g->trust[i].share = levels[i].trust;
     }
     g->account = ALLOWANCE;
-    g->mean = 0.7;
+    g->any.share = 0.7;
     return good || refused(e, "no memory for its slots", "");
 }
 
@@ -239,8 +239,8 @@ static bool has_read(mk_engine *e, struct mk_guesser *g, const mk_slot *slot, bo
         n = n < FIRST_SLICE ? FIRST_SLICE : n;
         n = n < left - 1 ? n : left - 1;
         n = n < g->batch_room ? n : g->batch_room;
-        if (!always && left * g->read > g->account) {
-            return false; /* reading all of it is more than can be spent */
+        if (!always && g->account <= 0) {
+            return false; /* what it has read so far is kept: another time */
         }
         seconds = decode(e, g, slot, slot->tokens + g->n[slot->seq], n);
         g->account -= seconds > 0 ? seconds : 0;
@@ -261,7 +261,7 @@ static int32_t best_length(mk_engine *e, const struct mk_guesser *g, const uint8
     int32_t best = 0;
     for (int32_t k = 1; k <= most; k++) {
         double cost = spent + mk_curve_at(&e->speaking_cost, k + 1) + (k > known ? (k - known) * g->step : 0);
-        power *= k <= known ? g->trust[level[k - 1]].share : g->mean;
+        power *= k <= known ? g->trust[level[k - 1]].share : g->any.share;
         expected += power;
         if (expected / cost > *rate) {
             *rate = expected / cost;
@@ -271,20 +271,21 @@ static int32_t best_length(mk_engine *e, const struct mk_guesser *g, const uint8
     return best;
 }
 
-/* A draft for a slot that is else served in a group that says `rate` tokens a second; in slot->draft, with
- * slot->n_draft. Returns the seconds that were spent on it. */
-double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double rate) {
+/* A draft for a slot that else says, or hopes to say, `wanted` tokens a second; in slot->draft, with slot->n_draft.
+ * Returns the seconds that were spent on it; 0 when slot is as it was. */
+double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double wanted) {
     struct mk_guesser *g = e->guesser;
     bool always = e->config.draft < 0;
-    double wanted = 1.06 * rate, spent = 0;
+    double spent = 0;
     int32_t known = 0, planned = always ? most : 0, longest = 2 * mk_curve_most(&e->speaking_cost) - 1;
     most = !always && most > longest ? longest : most;
     if (most <= 0 || (!always && g->account <= 0)) {
         return 0;
     }
     if (!always) {
-        planned = g->step > 0 ? best_length(e, g, NULL, 0, most, 0, &wanted) : 0;
-        if (planned == 0 && ++g->since < TRY_AGAIN && g->step > 0) {
+        double hoped = wanted;
+        planned = g->step > 0 ? best_length(e, g, NULL, 0, most, 0, &hoped) : 0;
+        if (planned == 0 && (slot->n_draft > 0 || (++g->since < TRY_AGAIN && g->step > 0))) {
             return 0;
         }
         planned = planned == 0 ? (most < TRIAL ? most : TRIAL) : planned;
@@ -295,18 +296,22 @@ double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double rate) {
     g->since = 0;
     while (known < planned) {
         int32_t held = g->n[slot->seq], n = known == 0 ? slot->n_tokens - held : 1;
-        double seconds = decode(e, g, slot, known == 0 ? slot->tokens + held : &slot->draft[known - 1], n), most_a_second;
+        double seconds = decode(e, g, slot, known == 0 ? slot->tokens + held : &slot->draft[known - 1], n), without;
         if (seconds < 0) {
             break;
         }
         spent += seconds;
         slot->draft[known] = likeliest(e, g, &slot->sure[known]);
         known++;
-        most_a_second = 1 / (spent + mk_curve_at(&e->speaking_cost, 1)); /* without any of them, now that it is spent */
+        without = 1 / (spent + mk_curve_at(&e->speaking_cost, 1)); /* tokens a second, now that it is spent */
         if (!always) {
-            planned = best_length(e, g, slot->sure, known, most, spent, &most_a_second);
+            planned = best_length(e, g, slot->sure, known, most, spent, &without);
         }
     }
+    if (known == 0) {
+        return 0; /* it failed, and the slot has what it had */
+    }
+    slot->match = 0; /* what stood before is overwritten */
     slot->n_draft = planned < known ? planned : known;
     slot->guessed = slot->n_draft > 0;
     if (slot->n_draft == 0) {
@@ -315,24 +320,26 @@ double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double rate) {
     return spent;
 }
 
-/* A guess came true, or not. */
-void mk_guess_learn(mk_engine *e, int level, bool right) {
-    struct mk_guesser *g = e->guesser;
-    mk_trust *trust = &g->trust[level];
+static void learn(mk_trust *trust, bool right) {
     trust->seen += trust->seen < 40;
     trust->share += (right - trust->share) / (trust->seen + FIRST_GUESS);
-    g->mean += 0.03 * (right - g->mean);
+}
+
+/* A guess came true, or not. */
+void mk_guess_learn(mk_engine *e, int level, bool right) {
+    learn(&e->guesser->trust[level], right);
+    learn(&e->guesser->any, right);
 }
 
 void mk_guess_book(mk_engine *e, double gained) {
     struct mk_guesser *g = e->guesser;
     g->account += gained;
-    g->account = g->account > ALLOWANCE ? ALLOWANCE : g->account;
+    g->account = g->account > SAVINGS ? SAVINGS : g->account;
 }
 
 /* So many seconds were decoded. */
 void mk_guess_allow(mk_engine *e, double seconds) {
     if (e->guesser != NULL && e->guesser->account < ALLOWANCE / 4) {
-        e->guesser->account += 0.008 * seconds;
+        e->guesser->account += 0.005 * seconds;
     }
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modkit import Engine
-from modkit.errors import OptionError
+from modkit.errors import ModelError, OptionError
 from tests.conftest import finish_all
 
 Make = Callable[..., Engine]
@@ -68,6 +68,45 @@ def test_streams_that_draft_beside_each_other_say_what_each_says_alone(
         streams = [engine.generate(prompt, **options) for prompt in PROMPTS]
         finish_all(engine, streams)
         _same(expected, [stream.text for stream in streams])
+
+
+def test_a_draft_model_says_what_comes_and_changes_nothing(
+    models: Path, make_engine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modkit.native.settings.ALWAYS_DRAFT", True)
+    texts, shares = {}, {}
+    fresh = {"greedy": {"temperature": 0}, "seeded": {"temperature": 0.8, "seed": 5}}
+    for name in (None, "small", "tiny"):  # itself, which is always right, and another one with the same vocabulary
+        path = models / f"{name}.gguf" if name else None
+        engine = make_engine(models / "small.gguf", context=512, slots=2, draft=6, draft_model=path, **EXACT)
+        texts[name] = [engine.generate(p, max_tokens=50, **o).result(120) for o in fresh.values() for p in PROMPTS]
+        before = engine._worker.drafts
+        streams = [engine.generate(prompt, max_tokens=50, temperature=0) for prompt in PROMPTS]
+        finish_all(engine, streams)
+        _same(texts[name][: len(PROMPTS)], [stream.text for stream in streams])
+        drafted, accepted = (now - then for now, then in zip(engine._worker.drafts, before))
+        shares[name] = accepted / max(1, drafted)
+    for name in ("small", "tiny"):
+        for at in range(0, len(texts[None]), len(PROMPTS)):
+            _same(texts[None][at : at + len(PROMPTS)], texts[name][at : at + len(PROMPTS)])
+    assert shares["small"] > 0.8  # rounding is another one in a batch; and the last draft of a reply is cut short
+    assert shares["small"] > shares["tiny"]
+
+
+def test_a_draft_model_that_does_not_fit_is_refused_with_a_sentence(
+    models: Path, make_engine: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="draft_model"):
+        make_engine(models / "tiny.gguf", draft_model=7)
+    with pytest.raises(ModelError, match="does not exist"):
+        make_engine(models / "tiny.gguf", draft_model=tmp_path / "no.gguf")
+    text = tmp_path / "text.gguf"
+    text.write_text("the keeper of the lamp")
+    for path, why in ((models / "spm.gguf", "its vocabulary is another one"), (text, "GGUF")):
+        with pytest.raises(ModelError, match=rf"its draft model .*{path.name}: .*{why}"):
+            make_engine(models / "tiny.gguf", draft_model=path)
+    engine = make_engine(models / "tiny.gguf", context=256, draft_model=models / "small.gguf")
+    assert engine.generate("the lamp", max_tokens=5).result(60)
 
 
 def test_a_draft_length_is_a_number_up_to_15(tiny: Path, make_engine: Make) -> None:

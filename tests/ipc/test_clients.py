@@ -138,6 +138,18 @@ def test_the_python_client_talks_to_sable(way: str, served: dict[str, Any]) -> N
     client.close()
 
 
+def test_a_server_that_is_ended_as_soon_as_it_is_known_ends_politely(sable: Path, tmp_path: Path) -> None:
+    known = tmp_path / "connect.json"
+    line = command(sable, "--port", "0", "--connect", str(known), "--save", str(tmp_path / "save.db"))
+    process = subprocess.Popen(line, env=ENVIRONMENT)
+    deadline = time.monotonic() + 60
+    while not known.exists() and time.monotonic() < deadline:
+        pass  # not a moment later than can be
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not known.exists()
+
+
 def python37() -> str | None:
     """A Python 3.7 that starts: pyenv's python3.7 on the path does so only where it is the chosen one."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")

@@ -36,6 +36,7 @@ PROGRAMS = {
     "engine": ("plain", "address+undefined", "thread"),
     "death": ("plain", "address+undefined", "thread"),
     "sample": ("plain", "address+undefined", "thread"),
+    "guess": ("plain", "address+undefined", "thread"),
     "embed": ("plain", "address+undefined", "thread"),
     "stress": ("plain", "address+undefined", "thread"),
     "cache": ("plain", "address+undefined", "thread"),

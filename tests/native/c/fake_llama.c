@@ -21,6 +21,8 @@ static _Atomic(void (*)(void)) on_terminate;
 
 typedef struct model {
     bool no_alloc;
+    bool liar, stranger; /* says something else now and then; has another vocabulary */
+    double price;        /* of its decodes, against the list */
     fake_options_t options;
 } model;
 
@@ -232,7 +234,6 @@ static void fail_as_told(int how) {
 static void *model_load(const char *path, mk_blob blob) {
     fake_model_params params;
     model *m;
-    (void) path;
     memcpy(&params, &blob, sizeof params);
     if (params.no_alloc) {
         CHECK(params.load_mode == 0 && params.progress(0.5f, params.progress_data));
@@ -268,6 +269,9 @@ static void *model_load(const char *path, mk_blob blob) {
     m = calloc(1, sizeof *m);
     CHECK(m != NULL);
     m->options = fake_options;
+    m->liar = strstr(path, "liar") != NULL;
+    m->stranger = strstr(path, "stranger") != NULL;
+    m->price = strstr(path, "draft") != NULL ? 0.1 : 1;
     atomic_fetch_add(&fake.models, 1);
     return m;
 }
@@ -345,7 +349,9 @@ static int32_t n_vocab(const void *v) {
 }
 
 static const char *get_text(const void *v, int32_t token) {
-    (void) v;
+    if (token == 7 && ((const model *) v)->stranger) {
+        return "!";
+    }
     return token == FAKE_BOS ? "<s>" : token == FAKE_EOS ? "</s>" : token == FAKE_EOT ? "<|im_end|>" : "?";
 }
 
@@ -769,7 +775,7 @@ static int32_t decode(void *context_, mk_batch b) {
     atomic_store(&fake.nice, getpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid)));
 #endif
     c->copying = false;
-    atomic_fetch_add(c->params.embeddings ? &fake.embedded : &fake.decodes, 1);
+    atomic_fetch_add(c->params.embeddings ? &fake.embedded : c->model->price < 1 ? &fake.guessed : &fake.decodes, 1);
     if (how != 0 && how != FAKE_ASSERT_WHEN_ABORTED) {
         atomic_store(&fake.assertion, 0);
         fail_as_told(how);
@@ -784,7 +790,7 @@ static int32_t decode(void *context_, mk_batch b) {
     }
     atomic_fetch_sub(&fake.decoding, b.n_tokens);
     if (result == 0 && atomic_load(&fake_prices) != NULL) {
-        double begun = fake_clock(), ended = begun + price(&b, c->model->options.unified);
+        double begun = fake_clock(), ended = begun + c->model->price * price(&b, c->model->options.unified);
         atomic_store(&virtual_now, ended);
         if (atomic_load(&fake_witness) != NULL) {
             atomic_load(&fake_witness)(&b, begun, ended);
@@ -1028,14 +1034,15 @@ static int32_t sample(void *chain, void *context_, int32_t index) {
 /* The script's token is the likeliest; then come all others, the lower ones first. */
 static float *logits_ith(void *context_, int32_t index) {
     context *c = context_;
-    int32_t n = c->model->options.n_vocab;
+    int32_t n = c->model->options.n_vocab, token;
     CHECK(pthread_equal(c->owner, pthread_self()));
     c->logits = realloc(c->logits, (size_t) n * sizeof *c->logits);
     CHECK(c->logits != NULL);
     for (int32_t i = 0; i < n; i++) {
         c->logits[i] = (float) -i / 64;
     }
-    c->logits[scripted(c, index)] = 5;
+    token = scripted(c, index);
+    c->logits[c->model->liar && c->known[index] % 2 == 0 ? (token + 1) % n : token] = 5;
     return c->logits;
 }
 

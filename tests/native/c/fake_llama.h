@@ -34,7 +34,10 @@ enum {
     FAKE_TOKENS,
 };
 
-/* Copied by each model while it is loaded: set these before mk_engine_new(). */
+/* A file whose path has "draft" in it is a model whose decodes cost a tenth; "liar": half of its likeliest tokens are
+ * not the script's; "stranger": it has another vocabulary.
+ *
+ * Copied by each model while it is loaded: set these before mk_engine_new(). */
 typedef struct fake_options_t {
     int vocab_type; /* 1: SentencePiece, puts a space before each call's text; 2: BPE */
     int n_vocab;    /* 0 for a model without one */
@@ -71,6 +74,7 @@ typedef struct fake_control {
     _Atomic int loading, gathered;
     _Atomic int decodes, aborted, most_sequences;
     _Atomic int embedded; /* decodes of a context for embeddings, which are not among `decodes` */
+    _Atomic int guessed;  /* decodes of a draft model, which are not, either */
     _Atomic int nice;    /* of the thread that decoded last, where threads have one */
     _Atomic int decoded; /* decodes that are over and went well */
     _Atomic int assertions; /* failed ones, ever */

@@ -423,6 +423,18 @@ static void describe_sets(host *h) {
     }
 }
 
+/* One that is right, or half of the time. */
+static void draft_model(mk_config *config, int kind) {
+    static char paths[2][700];
+    uint8_t header[2000];
+    char *path = paths[kind / 2];
+    snprintf(path, sizeof paths[0], "%s", scratch_file(kind / 2 == 0 ? "draft.gguf" : "draft-liar.gguf"));
+    write_file(path, header, gguf_build(header));
+    config->draft_path = path;
+    memcpy(&config->draft_context_params, &(fake_context_params){.n_ctx = CONTEXT * SLOTS, .n_batch = 64, .n_seq_max = SLOTS},
+           sizeof(fake_context_params));
+}
+
 /* What the models can: all of it; go on from the end only; no shift, in one cache for all; a sliding window. */
 static void open_world(int which, int kind) {
     mk_config config = usual_config();
@@ -439,6 +451,7 @@ static void open_world(int which, int kind) {
     config.draft = kind == 0 ? -4 : MK_MAX_DRAFT;
     config.thread_priority = kind == 3;
     set_batch(&config, 64);
+    draft_model(&config, kind);
     snprintf(name, sizeof name, "stress%d", kind);
     config.cache_folder = kind == 1 ? NULL : scratch_file(name);
     mkdir(scratch_file(name), 0700);
@@ -479,8 +492,8 @@ static void a_hundred_thousand_steps_of_everything(void) {
         close_world(&worlds[0], false);
         close_world(&worlds[1], round == 0); /* with everything under way, once */
     }
-    printf("%d decodes, %d of embeddings: %d ended well, %d were cancelled, %d refused, %d failed, %d met a full queue\n",
-           atomic_load(&fake.decodes), atomic_load(&fake.embedded), ends[0], ends[1], ends[2], ends[3], refused);
+    printf("%d decodes, and %d of embeddings, %d of draft models: %d ended well, %d were cancelled, %d refused, %d failed, %d met a full queue\n",
+           atomic_load(&fake.decodes), atomic_load(&fake.embedded), atomic_load(&fake.guessed), ends[0], ends[1], ends[2], ends[3], refused);
     printf("%d turns, %d tokens in the longest talk, %d replies outgrew the context, %d vectors, %d questions\n", turns_taken,
            longest_talk, rolled, vectors, weighed);
     printf("%d aborted, %d copied, %d shifted, %d saved, %d restored, %d swaps, %llu drafted, %llu of them said\n",
@@ -493,6 +506,7 @@ static void a_hundred_thousand_steps_of_everything(void) {
     CHECK(turns_taken > 1000 && longest_talk > 2 * CONTEXT && rolled > 20 && vectors > 50 && weighed > 50);
     CHECK(atomic_load(&fake.aborted) > 0 && atomic_load(&fake.copied) > 20 && atomic_load(&fake.shifted) > 20 && atomic_load(&fake.swaps) > 500);
     CHECK(atomic_load(&fake.saved) > 200 && atomic_load(&fake.restored) > 200 && drafted > 500 && accepted > 100);
+    CHECK(atomic_load(&fake.guessed) > 5000);
 }
 
 int main(int argc, char **argv) {
