@@ -1,4 +1,4 @@
-"""`modkit fit` as somebody types it."""
+"""`modkit fit` and the engine's options as somebody types them."""
 
 from __future__ import annotations
 
@@ -49,3 +49,21 @@ def test_what_fits_nowhere_and_what_is_wrong_is_said_in_one_line(
     (tmp_path / "bad.gguf").write_bytes(b"GGUF")
     assert main(["fit", str(tmp_path / "bad.gguf")]) == 1
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_how_the_model_is_run_can_be_said_to_every_command_that_runs_one(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["generate", str(model), "the lamp", "--max-tokens", "5", "--context", "256", "--threads", "1"]
+    assert main([*line, "--gpu-layers", "0", "--vram", "1GiB", "--draft-model", str(model)]) == 0
+    assert capsys.readouterr().out.strip()
+    assert main([*line, "--gpu-layers", "most"]) == 2
+    assert main([*line, "--vram", "a lot"]) == 2
+    assert main([*line, "--draft-model", str(tmp_path / "none.gguf")]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert "gpu_layers" in said[0] and "a lot" in said[1] and "none.gguf does not exist" in said[2]
+    for command in ("chat", "play", "serve"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--vram SIZE" in capsys.readouterr().out

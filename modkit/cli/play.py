@@ -22,6 +22,7 @@ def add_parsers(commands: Any) -> None:
     generate.add_argument("--max-tokens", type=int, default=256)
     generate.add_argument("--temperature", type=float, default=0.8)
     generate.add_argument("--seed", type=int)
+    _add_engine_arguments(generate)
     generate.set_defaults(run=_generate)
 
     chat = commands.add_parser("chat", help="talk to a persona in the terminal")
@@ -29,6 +30,7 @@ def add_parsers(commands: Any) -> None:
     chat.add_argument("--model", metavar="GGUF", default=os.environ.get("MODKIT_MODEL"))
     chat.add_argument("--save", metavar="FILE", help="go on where this save ends")
     chat.add_argument("--player", default="Player", help="the name you speak under (default: Player)")
+    _add_engine_arguments(chat)
     chat.set_defaults(run=_chat)
 
     play = commands.add_parser("play", help="run a folder of mods without a window")
@@ -39,6 +41,7 @@ def add_parsers(commands: Any) -> None:
     play.add_argument("--watch", action="store_true", help="reload a mod when its files change")
     play.add_argument("--console", action="store_true", help="read commands from stdin (help shows them)")
     play.add_argument("--eval", action="store_true", help="let the console run Python")
+    _add_engine_arguments(play)
     play.set_defaults(run=_play)
 
     serve = commands.add_parser("serve", help="let a host that is not Python talk to characters (docs/protocol.md)")
@@ -48,9 +51,8 @@ def add_parsers(commands: Any) -> None:
     serve.add_argument("--player", default="Player", help="the name clients speak under (default: Player)")
     serve.add_argument("--root", metavar="DIR", help="let clients load personas and write copies of the save in here")
     serve.add_argument("--isolated", action="store_true", help="the engine in a child, restarted when it dies")
-    serve.add_argument("--context", type=int, default=4096, help="tokens of a conversation (default: 4096)")
     serve.add_argument("--slots", type=int, default=1, help="conversations spoken in at once (default: 1)")
-    serve.add_argument("--threads", type=int)
+    _add_engine_arguments(serve)
     places = serve.add_argument_group("where clients come from (default: stdin and stdout)")
     places.add_argument("--port", type=int, metavar="N", help="a port of the loopback (0: a free one), with a token")
     places.add_argument("--unix", metavar="PATH", help="a Unix socket for this user")
@@ -61,10 +63,31 @@ def add_parsers(commands: Any) -> None:
     serve.set_defaults(run=_serve)
 
 
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the model is run: the words of `Engine(...)` that a command line needs."""
+    group = parser.add_argument_group("how the model is run")
+    group.add_argument("--context", type=int, default=4096, metavar="N", help="tokens of a talk (default: 4096)")
+    group.add_argument("--threads", type=int, metavar="N", help="default: half of the physical cores")
+    group.add_argument("--gpu-layers", default="auto", metavar="N", help='layers on the GPU, "all" or "auto" (default)')
+    group.add_argument("--vram", metavar="SIZE", help="of the GPU at most, e.g. 4GiB: the rest is the game's")
+    group.add_argument("--draft-model", metavar="GGUF", help="a smaller model of the same family, to speak faster")
+
+
+def _engine_options(options: argparse.Namespace) -> dict[str, Any]:
+    layers = options.gpu_layers
+    return {
+        "context": options.context,
+        "threads": options.threads,
+        "gpu_layers": int(layers) if layers.isdecimal() else layers,  # what is neither, Engine refuses by name
+        "vram_budget": options.vram,
+        "draft_model": options.draft_model,
+    }
+
+
 def _generate(options: argparse.Namespace) -> int:
     from modkit.engine import Engine
 
-    with Engine(options.model) as engine:
+    with Engine(options.model, **_engine_options(options)) as engine:
         stream = engine.generate(
             options.prompt, max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed
         )
@@ -79,7 +102,7 @@ def _chat(options: argparse.Namespace) -> int:
     from modkit.persona import NPC
 
     with (
-        Engine(options.model) as engine,
+        Engine(options.model, **_engine_options(options)) as engine,
         NPC(options.persona, engine, save=options.save, player=options.player) as npc,
     ):
         listen()
@@ -111,6 +134,7 @@ def _play(options: argparse.Namespace) -> int:
         watch=options.watch,
         commands=_typed() if options.console or options.eval else None,
         allow_eval=options.eval,
+        engine_options=_engine_options(options),
     )
     return 0 if all(getattr(report, "problem", None) is None for report in reports.values()) else 1
 
@@ -142,6 +166,6 @@ def _serve(options: argparse.Namespace) -> int:
         connect=options.connect,
         until_eof=options.until_eof,
         token=os.environ.get("MODKIT_TOKEN"),
-        engine_options={"context": options.context, "slots": options.slots, "threads": options.threads},
+        engine_options={**_engine_options(options), "slots": options.slots},
     )
     return 0

@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modkit.errors import OptionError
 from modkit.host.console import Console
@@ -35,15 +35,16 @@ def run_headless(
     watch: bool = False,
     commands: Iterable[str] | None = None,
     allow_eval: bool = False,
+    engine_options: Mapping[str, Any] | None = None,
 ) -> dict[str, ModReport]:
     """Run the mods for `seconds` of real time (None: until Ctrl-C) at `fps` frames a second; return the final
     report.
 
-    `model` is a GGUF for the NPCs; `.persona` files in the mods' folders find it. `say` gets one line for
-    each event that a mod emits and for each mod that does not run (default: the log). `watch` reloads a mod
-    when its files change. `commands` are lines for the console, such as `sys.stdin`; they are read on a thread of
-    their own, and may use `eval` with `allow_eval`. Raises `ModError` when `mods_dir` is not a folder, and what the
-    engine raises for a bad model.
+    `model` is a GGUF for the NPCs, run with `engine_options`; `.persona` files in the mods' folders find it. `say`
+    gets one line for each event that a mod emits and for each mod that does not run (default: the log). `watch`
+    reloads a mod when its files change. `commands` are lines for the console, such as `sys.stdin`; they are read on
+    a thread of their own, and may use `eval` with `allow_eval`. Raises `ModError` when `mods_dir` is not a folder,
+    and what the engine raises for a bad model.
     """
     if not fps > 0:
         raise OptionError(f"fps must be more than 0, not {fps!r}.")
@@ -51,7 +52,7 @@ def run_headless(
     if model is not None:
         from modkit.engine import Engine
 
-        engine = Engine(model)
+        engine = Engine(model, **(engine_options or {}))
     try:
         with Host(mods_dir, engine=engine, save=save, watch=watch) as host:
             host.subscribe("*", lambda event: say(_line(event)))

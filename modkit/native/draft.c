@@ -1,7 +1,8 @@
 /* Speculation: where the last words were said before, what followed them then is put into the batch behind the next
- * token, and decoded along; elsewhere what a draft model says, if there is one (guess.c). The samplers are then asked as ever, token by token;
- * as long as they choose what was drafted, the next logits are there already. What they did not choose is taken
- * out of the cache, so a reply is the same with drafts as without. Worker thread alone, allocates nothing.
+ * token, and decoded along; elsewhere what a draft model says, if there is one (guess.c). The samplers are then asked
+ * as ever, token by token; as long as they choose what was drafted, the next logits are there already. What they did
+ * not choose is taken out of the cache, so a reply is the same with drafts as without. Worker thread alone, allocates
+ * nothing.
  *
  * A draft pays where a batch of several tokens is not dearer than so many decodes, and the text repeats itself
  * (a memory quoted, a name). Both are learned: the first is the curve, the second how often what followed a match
@@ -19,8 +20,9 @@ enum {
     ASTRAY_AFTER = 3, /* misses in a row, and the reply is taken for one that does not quote, until a hit */
 };
 /* What a trust is of. A word or two stands somewhere before in every reply, but means a quotation only in those that
- * quote; and a quotation often ends where a line does, however long it was. */
-enum { QUOTING, ASTRAY, LINE_ENDS };
+ * quote: those of which nothing has come true yet are told from those that have begun to. And a quotation often ends
+ * where a line does, however long it was. */
+enum { QUOTING, EARLY, ASTRAY, LINE_ENDS };
 
 static const struct {
     int32_t from; /* this length of a match on */
@@ -51,7 +53,8 @@ static bool ends_line(const mk_engine *e, int32_t token) {
 
 /* How likely the i-th token at hand comes again, if those before it did. */
 static mk_trust *trust_in(mk_engine *e, const mk_slot *slot, int32_t i) {
-    bool astray = i == 0 && slot->n_generated > 0 && slot->misses >= ASTRAY_AFTER;
+    bool begun = slot->n_generated > 0; /* else misses and quotes are of another reply */
+    int of = i > 0 || (begun && slot->quotes && slot->misses < ASTRAY_AFTER) ? QUOTING : begun && slot->misses >= ASTRAY_AFTER ? ASTRAY : EARLY;
     int level = MK_TRUSTS - 1;
     if (ends_line(e, slot->draft[i])) {
         return &e->trust[LINE_ENDS][0];
@@ -59,14 +62,14 @@ static mk_trust *trust_in(mk_engine *e, const mk_slot *slot, int32_t i) {
     while (level > 0 && levels[level].from > slot->match + i) {
         level--;
     }
-    return &e->trust[astray ? ASTRAY : QUOTING][level];
+    return &e->trust[of][level];
 }
 
 static void begin(mk_engine *e, double rate) {
     e->drafted = true;
     e->draft_account = 3 / rate;
     for (int i = 0; i < MK_TRUSTS; i++) {
-        e->trust[QUOTING][i].share = levels[i].trust;
+        e->trust[QUOTING][i].share = e->trust[EARLY][i].share = levels[i].trust;
         e->trust[ASTRAY][i].share = levels[i].trust / 2;
     }
     e->trust[LINE_ENDS][0].share = 0.4;
@@ -180,7 +183,7 @@ static void book(mk_engine *e, int32_t drafted, int32_t accepted, bool guessed) 
 static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
     mk_trust *trust = slot->match > 0 && (i == 0 || i < slot->n_draft) ? trust_in(e, slot, i) : NULL;
     int32_t misses = slot->n_generated == 0 ? 0 : slot->misses;
-    bool right, guessed = slot->guessed;
+    bool right, guessed = slot->guessed, quotes = slot->n_generated > 0 && slot->quotes;
     mk_speak(e, slot);
     right = (trust != NULL || (guessed && i < slot->n_draft)) && slot->job == job
             && slot->tokens[slot->n_tokens - 1] == slot->draft[i];
@@ -193,6 +196,7 @@ static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
         misses = right ? 0 : misses + 1;
     }
     slot->misses = misses;
+    slot->quotes = quotes || (trust != NULL && right && slot->match >= LEAST_MATCH);
     return right;
 }
 

@@ -90,6 +90,7 @@ typedef struct mk_slot {
     /* what is tried behind its next token, and how long a match it rests on; draft[0] is a guess even if n_draft is 0 */
     int32_t draft[MK_MAX_DRAFT], n_draft, match;
     int32_t misses;  /* guesses in a row that did not come true */
+    bool quotes;     /* what followed two words or more before has followed them again in this reply */
     bool guessed;    /* the draft is the draft model's, which was so sure of each token */
     uint8_t sure[MK_MAX_DRAFT];
     double due;      /* when its pace allows the next token */
@@ -223,7 +224,7 @@ struct mk_engine {
     uint32_t calibration;     /* the step it is at */
     bool drafted;             /* ever, or tried to: the account is open */
     double draft_account;     /* seconds that drafts may lose */
-    mk_trust trust[3][MK_TRUSTS]; /* draft.c's: of what, and by the length of the match */
+    mk_trust trust[4][MK_TRUSTS]; /* draft.c's: of what, and by the length of the match */
     struct mk_guesser *guesser;   /* guess.c's: the draft model, or NULL */
     double next_due;          /* when the batch is empty: until when */
     double crowd;             /* how much longer decodes take than they compute, because others want the processor, too */
