@@ -15,10 +15,11 @@ from modkit.ipc.framing import Limits
 if TYPE_CHECKING:
     from modkit.native.sampling import Options
 
-__all__ = ["ASKING", "ENGINE_LIMITS", "ONE_WAY", "options_from", "options_to", "plain"]
+__all__ = ["ASKING", "ENGINE_LIMITS", "ONE_WAY", "PROGRESS", "options_from", "options_to", "plain"]
 
 # Prompts may be long (a prompt has 64 MiB at most), and both ends are modkit's own.
 ENGINE_LIMITS = Limits(frame=1 << 28, depth=12, rate=0)
+PROGRESS = 1_000_000  # a whole load, as a whole number
 # Methods of Worker that return nothing and are done when they arrive.
 ONE_WAY = frozenset({"submit", "embed", "cancel", "pause", "pace", "late", "fail_assertion"})
 # Those that the child may refuse, which ends the request that they are.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import msgpack
 
 from modkit.errors import ModkitError, ProtocolError
-from modkit.ipc.calls import ASKING, ONE_WAY, options_from
+from modkit.ipc.calls import ASKING, ONE_WAY, PROGRESS, options_from
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REPLY, REQUEST
-from modkit.ipc.leash import limit
+from modkit.ipc.leash import give_way, limit
+from modkit.ipc.shared import Outlet
 from modkit.ipc.transport import Connection
 from modkit.native.vocab import read_metadata
 from modkit.native.worker import Worker
@@ -26,8 +28,8 @@ __all__ = ["Service"]
 
 STATUS_SECONDS = 0.25  # how often the parent hears that we live, while it hears nothing else
 COUNTS_SECONDS = 5.0  # and how often the counters while it does: a frame that has to parse them is a slow one
-ACTIVE_SECONDS = 0.002  # between looks at the ring while words come
-IDLE_SECONDS = 0.02
+ACTIVE_SECONDS = 0.004  # between looks at the ring while words come: each takes the game's processor for a moment
+IDLE_SECONDS = 0.02  # and else, where the worker cannot wake us
 CALM_SECONDS = 2.0  # without news until the looks become rare
 MAX_VALUE = 1 << 17  # characters of one of the model's values that is passed on
 ROOM = 1 << 16  # bytes that may wait for the parent before the worker's ring is left to fill
@@ -49,11 +51,12 @@ class Service:
         self.worker: Any = None
         self._vectors: dict[int, tuple[Any, int]] = {}  # of requests whose end has not been seen
         self._reader = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
+        self._wake = _wake_pipe()  # the worker writes a byte into it when there is news
         self._told_ready = False
         self._last_status = 0.0
         self._last_news = 0.0
         self._last_sent = 0.0
-        self._decoded = 0
+        self._decoded = self._beats = 0
 
     def run(self) -> None:
         while True:
@@ -94,7 +97,9 @@ class Service:
 
         limit(params.get("memory"))
         settings = Settings(**params["settings"])
-        self.worker = configure(Path(params["model"]), settings, params.get("library"), params["log_level"])
+        model, library, level = Path(params["model"]), params.get("library"), params["log_level"]
+        self.worker = configure(model, settings, library, level, self._wake[1] if self._wake else 0)
+        give_way()
 
     def _call(self, method: str, params: dict[str, Any]) -> None:
         if "options" in params:
@@ -125,14 +130,25 @@ class Service:
             while connection.outgoing and time.monotonic() < deadline:
                 connection.flush()
             os._exit(70)
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        """That we live, and how far the worker is."""
+        worker, connection = self.worker, self.connection
         quiet = now - self._last_sent >= STATUS_SECONDS
-        if now - self._last_status >= (STATUS_SECONDS if quiet else COUNTS_SECONDS) and not connection.outgoing:
-            self._last_status = now
-            decoded = worker.decoded
-            if decoded != self._decoded:
-                self._decoded, self._last_news = decoded, now
-            drafts = list(worker.drafts)
-            connection.send([EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": drafts}])
+        if now - self._last_status < (STATUS_SECONDS if quiet else COUNTS_SECONDS) or connection.outgoing:
+            return
+        self._last_status = now
+        decoded, drafts = worker.decoded, worker.drafts
+        if decoded != self._decoded:
+            self._decoded, self._last_news = decoded, now
+        if isinstance(connection.link, Outlet):
+            self._beats += 1
+            connection.link.tell(self._beats, int(worker.progress * PROGRESS), decoded, *drafts)
+        else:
+            connection.send(
+                [EVENT, "status", {"progress": worker.progress, "decoded": decoded, "drafts": list(drafts)}]
+            )
 
     def _metadata(self) -> dict[str, str]:
         """The model's own keys and values, as far as they are no longer than a template is."""
@@ -152,10 +168,31 @@ class Service:
                 self.connection.send([EVENT, "vectors", {**made, **more}])
 
     def _wait(self) -> None:
-        calm = time.monotonic() - self._last_news > CALM_SECONDS
-        seconds = IDLE_SECONDS if calm else ACTIVE_SECONDS
-        fd = self.connection.link.wait_on()
-        if fd is None:
-            time.sleep(seconds)
+        """Until there is something to do: no longer than a status may take, and no shorter than we may disturb."""
+        now = time.monotonic()
+        fds = [fd for fd in (self.connection.link.wait_on(),) if fd is not None]
+        if self.connection.outgoing:
+            seconds = ACTIVE_SECONDS
+        elif self._wake is None:
+            seconds = IDLE_SECONDS if now - self._last_news > CALM_SECONDS else ACTIVE_SECONDS
+        elif now - self._last_sent < ACTIVE_SECONDS:
+            seconds = ACTIVE_SECONDS - (now - self._last_sent)
         else:
-            select.select([fd], [], [], seconds)
+            seconds = STATUS_SECONDS
+            fds.append(self._wake[0])
+        if not fds:
+            time.sleep(seconds)
+            return
+        ready, _, _ = select.select(fds, [], [], seconds)
+        if self._wake is not None and self._wake[0] in ready:
+            os.read(self._wake[0], 4096)
+
+
+def _wake_pipe() -> tuple[int, int] | None:
+    """Its two ends, neither of which waits; None where select() knows no pipes."""
+    if sys.platform == "win32":
+        return None
+    ends = os.pipe()
+    for fd in ends:
+        os.set_blocking(fd, False)
+    return ends

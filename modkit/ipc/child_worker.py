@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modkit.errors import ModkitError, OptionError, ProtocolError
-from modkit.ipc.calls import ENGINE_LIMITS, options_to, plain
+from modkit.ipc.calls import ENGINE_LIMITS, PROGRESS, options_to, plain
 from modkit.ipc.framing import ERROR, EVENT, RECORDS, REQUEST
 from modkit.ipc.python import command
 from modkit.ipc.shared import Inlet
@@ -66,7 +66,12 @@ class _Unknown:
     """Stands where an Inlet does: a pipe says whether there is news only when it is read."""
 
     written = (1,)
+    counts = (0, 0, 0, 0, 0)
     at = 0
+
+    @staticmethod
+    def records() -> bytes | None:
+        return None
 
 
 class _Silent(_Unknown):
@@ -101,7 +106,7 @@ class ChildWorker(Worker):
         self.refused: list[tuple[int, str, str]] = []  # requests that the child did not take
         self.paused = False
         self.paced = 0.0
-        self.heard = 0  # messages ever: a child that lives makes this grow
+        self.heard = 0  # messages ever
         self._start: dict[str, Any] = {
             "model": str(model.absolute()),
             "settings": settings,
@@ -290,12 +295,17 @@ class ChildWorker(Worker):
         return self._death
 
     @property
+    def beats(self) -> int:
+        """Grows as long as the child lives."""
+        return self.heard + int(self.inlet.counts[0])
+
+    @property
     def progress(self) -> float:
-        return 1.0 if self.info else self._progress_seen
+        return 1.0 if self.info else max(self._progress_seen, min(1.0, self.inlet.counts[1] / PROGRESS))
 
     @property
     def decoded(self) -> int:
-        return self._decoded_seen
+        return self._decoded_seen or int(self.inlet.counts[2])
 
     def plan(self) -> None:
         """It comes with `info`, as its JSON."""
@@ -313,7 +323,8 @@ class ChildWorker(Worker):
 
     @property
     def drafts(self) -> tuple[int, int]:
-        return self._drafts_seen
+        ahead, said = self.inlet.counts[3:5]
+        return self._drafts_seen[0] or int(ahead), self._drafts_seen[1] or int(said)
 
     def loaded(self) -> dict[str, Any]:
         if self._info is None:

@@ -16,13 +16,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgpack
+
 from modkit import errors
 from modkit.engine.engine import Engine
 from modkit.engine.engine import llama_log as _llama_log
 from modkit.errors import EngineDied, EngineError, ModelError, ModkitError, ProtocolError
 from modkit.ipc.child_worker import ChildWorker
 from modkit.ipc.python import find_python
-from modkit.ipc.records import CheckedRecords
+from modkit.ipc.records import check_record
 from modkit.native.settings import Settings
 from modkit.native.worker import Worker
 
@@ -33,6 +35,7 @@ __all__ = ["IsolatedEngine"]
 
 log = logging.getLogger("modkit.ipc")
 
+_TOKEN = Worker.TOKEN
 STILLBORN = 5  # children in a row that end before they can speak, after which it is given up
 _STEP = 0.5  # of time that one tick may count as silence: a host that was away has not been waiting
 
@@ -118,18 +121,26 @@ class IsolatedEngine(Engine):
             self._check_thread()
         child = self._child
         inlet = child.inlet  # written out, like all of this: a frame's own work leaves the caches cold
-        if inlet.written[0] != inlet.at or child.more or child.news:
-            self._hear(child)
-        self._ticks += 1
-        if not self._ticks & 15 and child.words[0] == child.seen:  # news is life enough
-            self._watch()
-        if child.words[0] != child.seen or self._prepared or self._failure is not None:
-            try:
+        try:
+            if inlet.written[0] != inlet.at or child.more or child.news:
+                records = None if child.more or child.news else inlet.records()
+                if records is not None:
+                    child.heard += 1
+                    child.seen = child.words[0] = child.words[0] + len(records)
+                    self._unpacker.feed(records)
+                    self._fed += len(records)
+                    self._read_records()
+                else:
+                    self._hear(child)
+            self._ticks += 1
+            if not self._ticks & 15 and child.words[0] == child.seen:  # news is life enough
+                self._watch()
+            if child.words[0] != child.seen or self._prepared or self._failure is not None:
                 super().tick()
-            except ProtocolError as error:  # from CheckedRecords: what such a child says next is worth nothing
-                log.warning("%s: %s", self.path.name, error)
-                child.distrust(str(error))
-                self._begin_records()
+        except ProtocolError as error:  # what such a child says next is worth nothing
+            log.warning("%s: %s", self.path.name, error)
+            child.distrust(str(error))
+            self._begin_records()
 
     def _hear(self, child: ChildWorker) -> None:
         if self._closed or self._failure is not None:
@@ -140,9 +151,36 @@ class IsolatedEngine(Engine):
         elif child.failed is not None or child.refused:
             self._refusals()
 
-    def _begin_records(self) -> None:
-        self._unpacker: Any = CheckedRecords()
-        self._fed = 0
+    def _read(self, worker: Worker) -> None:
+        self._fed += worker.feed(self._unpacker)
+        self._read_records()
+
+    def _read_records(self) -> None:
+        """As Hearing._read(), but that nothing is believed: a child's memory may be in ruins when it says its last."""
+        unpacker, streams = self._unpacker, self._streams
+        while unpacker.tell() < self._fed:
+            try:
+                event = unpacker.unpack()
+            except msgpack.OutOfData:
+                break
+            except (ValueError, TypeError, msgpack.UnpackException) as error:
+                raise ProtocolError(f"the engine's process sent records that are none: {str(error)[:100]}") from None
+            if (  # a token, as nearly all are, whole
+                type(event) is list
+                and len(event) == 4
+                and event[1] == _TOKEN
+                and type(event[0]) is type(event[1]) is type(event[2]) is int
+                and type(event[3]) is str
+            ):
+                stream = streams.get(event[0])
+                if stream is not None:
+                    stream._feed(event[3], event[2])
+                continue
+            check_record(event)
+            if event[0] == 0:
+                self._own_event(event[1], event)
+            else:
+                self._stream_event(streams, event[1], event)
 
     def _watch(self) -> None:
         """Kills a child that hangs: one that is not heard of, or has work and does not get on with it."""
@@ -152,8 +190,9 @@ class IsolatedEngine(Engine):
         passed = min(now - self._last_tick, _STEP)
         self._last_tick = now
         child = self._child
-        if child.heard != self._heard or child.pid is None:
-            self._heard = child.heard
+        beats = child.beats
+        if beats != self._heard or child.pid is None:
+            self._heard = beats
             self._silence = 0.0
             done = (child.decoded, child.words[0])  # counted in the child now and then, and the words of the streams
             if done != self._done or child.info is None or not self._streams:

@@ -11,9 +11,10 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
-__all__ = ["hold_on", "job_for", "limit"]
+__all__ = ["give_way", "hold_on", "job_for", "limit"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -48,6 +49,15 @@ def limit(memory: int | None = None, processor_seconds: int | None = None) -> No
         if value is not None:
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(kind, (value, value))
+
+
+def give_way() -> None:
+    """In the child: this thread alone, which hands on what others compute, goes behind whoever wants the processor.
+
+    On Linux; elsewhere a thread has no such weight of its own that the system would let us set."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def job_for(process: Any, memory: int | None = None) -> object | None:

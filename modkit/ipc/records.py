@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack
-
 from modkit.errors import ProtocolError
 from modkit.native.worker import Worker
 
-__all__ = ["CheckedRecords"]
+__all__ = ["check_record"]
 
 _NUMBER = (int, float)
 # What must follow [request, kind]; kinds that are not here have their own checks where they are read.
@@ -29,43 +27,19 @@ _SHAPES: dict[int, tuple[Any, ...]] = {
     Worker.LEFT: (int, int),
 }
 _FINISHES = 4
-_TOKEN = Worker.TOKEN
 
 
-class CheckedRecords:
-    """As much of msgpack.Unpacker as Engine uses; unpack() raises ProtocolError for what is no record."""
-
-    def __init__(self) -> None:
-        self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
-        self.feed = self._unpacker.feed
-        self.tell = self._unpacker.tell
-
-    def unpack(self) -> list[Any]:
-        """The next record. Raises msgpack.OutOfData when it is not whole, and ProtocolError."""
-        try:
-            event = self._unpacker.unpack()
-        except msgpack.OutOfData:
-            raise
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise ProtocolError(f"the engine's process sent records that are none: {str(error)[:100]}") from None
-        if (  # a token, which most are, without the general way's calls
-            type(event) is list
-            and len(event) == 4
-            and event[1] == _TOKEN
-            and type(event[0]) is type(event[1]) is type(event[2]) is int
-            and type(event[3]) is str
-        ):
-            return event
-        if type(event) is not list or len(event) < 2 or type(event[0]) is not int or type(event[1]) is not int:
-            raise ProtocolError("the engine's process sent a record that is none")
-        shape = _SHAPES.get(event[1])
-        if shape is not None:
-            good = len(event) == len(shape) + 2 and all(isinstance(v, kind) for v, kind in zip(event[2:], shape))
-            if not good or (event[1] == Worker.DONE and not 0 <= event[2] < _FINISHES):
-                raise ProtocolError(f"the engine's process sent a record of kind {event[1]} that is none")
-        elif event[1] != Worker.LOGPROBS or not all(_is_logprob(row) for row in event[2:]):
-            raise ProtocolError(f"the engine's process sent a record of an unknown kind ({event[1]})")
-        return event
+def check_record(event: Any) -> None:
+    """Raises ProtocolError for what is no record of the worker's."""
+    if type(event) is not list or len(event) < 2 or type(event[0]) is not int or type(event[1]) is not int:
+        raise ProtocolError("the engine's process sent a record that is none")
+    shape = _SHAPES.get(event[1])
+    if shape is not None:
+        good = len(event) == len(shape) + 2 and all(isinstance(v, kind) for v, kind in zip(event[2:], shape))
+        if not good or (event[1] == Worker.DONE and not 0 <= event[2] < _FINISHES):
+            raise ProtocolError(f"the engine's process sent a record of kind {event[1]} that is none")
+    elif event[1] != Worker.LOGPROBS or not all(_is_logprob(row) for row in event[2:]):
+        raise ProtocolError(f"the engine's process sent a record of an unknown kind ({event[1]})")
 
 
 def _is_logprob(row: Any) -> bool:

@@ -3,7 +3,7 @@
 A pipe costs the frame that reads it some 30 µs when there is news, and a call when there is none. Here the reader
 looks at a number. One process writes and one reads, each on one thread:
 
-    0    how many bytes were written ever; the writer's
+    0    how many bytes were written ever; then five numbers that are looked at and not read: the writer's
     64   how many were read ever; the reader's
     128  the bytes, round and round
 
@@ -21,11 +21,15 @@ import sys
 from typing import Any
 
 from modkit.errors import ProtocolError
+from modkit.ipc.framing import RECORDS
 from modkit.ipc.transport import CHUNK, Link
 
 __all__ = ["Inlet", "Outlet", "Region"]
 
+_COUNTS = 5
 _READ, _BYTES = 64, 128  # where the reader's number and the bytes begin
+# a frame of records: four bytes of length, an array of two, its kind, bytes of a length in one byte or in two
+_TWO, _BIN8, _BIN16, _LEAST = 0x92, 0xC4, 0xC5, 10
 _ROOM = 1 << 19  # bytes on their way at most: what arrives between two frames of a slow game
 
 
@@ -41,6 +45,7 @@ class Region:
         self.fds = fds
         whole = memoryview(memory)
         self.written = whole[:8].cast("Q")
+        self.counts = whole[8 : 8 + 8 * _COUNTS].cast("Q")
         self.read = whole[_READ : _READ + 8].cast("Q")
         self.bytes = whole[_BYTES:]
         self._whole = whole
@@ -91,7 +96,7 @@ class Region:
 
     def close(self) -> None:
         self.forget_fds()
-        for view in (self.written, self.read, self.bytes, self._whole):
+        for view in (self.written, self.counts, self.read, self.bytes, self._whole):
             view.release()
         self._memory.close()
 
@@ -110,13 +115,15 @@ def _nameless_file() -> int:
 class Inlet:
     """A Link that reads from a Region and writes into another Link, the pipe beside it.
 
-    There is something to read when written[0] != at: a frame looks by itself before it calls.
+    There is something to read when written[0] != at: a frame looks by itself before it calls. counts: numbers that the
+    writer tells beside what it writes (Outlet.tell()).
     """
 
     def __init__(self, beside: Link, region: Region) -> None:
         self._beside = beside
         self._region = region
         self.written: Any = region.written
+        self.counts: Any = region.counts
         self.at = 0  # read ever
 
     def read(self) -> bytes:
@@ -131,6 +138,25 @@ class Inlet:
         self._region.read[0] = self.at
         return data
 
+    def records(self) -> bytes | None:
+        """What there is to read when it is one frame of the worker's records, without what stands around them: so it
+        is in nearly every frame of a game that has news. Else None, and nothing is taken: read()."""
+        size = self.written[0] - self.at
+        at = self.at % _ROOM
+        if not _LEAST <= size <= CHUNK or at + size > _ROOM:
+            return None
+        data = self._region.bytes[at : at + size]
+        begin = 8 if data[6] == _BIN8 else 9 if data[6] == _BIN16 else size
+        said = data[7] if begin == 8 else data[7] << 8 | data[8]
+        if data[4] != _TWO or data[5] != RECORDS or data[2] << 8 | data[3] != size - 4 or data[0] or data[1]:
+            return None
+        if said != size - begin:
+            return None
+        self.at += size
+        records = bytes(data[begin:])
+        self._region.read[0] = self.at
+        return records
+
     def write(self, data: memoryview) -> int:
         return self._beside.write(data)
 
@@ -139,7 +165,7 @@ class Inlet:
 
     def close(self) -> None:
         self._beside.close()
-        self.written = (self.at,)  # no news, ever
+        self.written, self.counts = (self.at,), (0,) * _COUNTS  # no news, ever
         self._region.close()
 
 
@@ -153,6 +179,11 @@ class Outlet:
 
     def read(self) -> bytes:
         return self._beside.read()
+
+    def tell(self, *counts: int) -> None:
+        """Puts numbers where the reader looks when it likes: no message, so no frame has to read one."""
+        for i, count in enumerate(counts):
+            self._region.counts[i] = count
 
     def write(self, data: memoryview) -> int:
         at = self._at % _ROOM

@@ -34,6 +34,7 @@ static void die(mk_engine *e, const char *message) {
     atomic_store(&any_died, true);
     snprintf(e->shared.death, sizeof e->shared.death, "%s", message);
     atomic_store_explicit(mk_state(e), MK_DEAD, memory_order_release);
+    mk_poke(e->config.wake_fd);
     mk_semaphore_post(&e->ended);
 }
 

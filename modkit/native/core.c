@@ -194,6 +194,13 @@ int mk_engine_buffers(mk_engine *e, const mk_buffer **buffers) {
     return e->n_buffers;
 }
 
+void mk_wake_host(mk_engine *e) {
+    if (e->told != e->ring.cursor) { /* between records all of it is published */
+        e->told = e->ring.cursor;
+        mk_poke(e->config.wake_fd);
+    }
+}
+
 const char *mk_engine_death(mk_engine *e) {
     return atomic_load_explicit(mk_state(e), memory_order_acquire) == MK_DEAD ? e->shared.death : NULL;
 }

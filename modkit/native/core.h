@@ -162,6 +162,8 @@ typedef struct mk_config {
     int32_t draft;            /* tokens drafted ahead at most, 0 to MK_MAX_DRAFT; for tests: -n drafts n whatever it costs */
     const char *draft_path;   /* UTF-8, of a model that drafts for this one; NULL for none. Its params: */
     mk_blob draft_model_params, draft_context_params;
+    int32_t wake_fd;          /* > 0: a byte is written there when there is news, for a host that waits instead of ticking;
+                                 it must not block, and stays open until mk_engine_close() has returned */
     int32_t thread_priority;  /* of the worker and the threads it starts: MK_PRIORITY_… */
 } mk_config;
 

@@ -194,6 +194,7 @@ struct mk_engine {
     mk_embedder embedder;
     struct mk_sampling *sampling; /* sample.c's, NULL until a request needs it */
     uint64_t clock;           /* for last_used */
+    uint64_t told;            /* the ring's head when the host was woken last */
     bool all_held;            /* none of those who wait can begin before something else happens */
     mk_adapter_set *sets[MK_MAX_ADAPTER_SETS]; /* number n at n - 1 */
     int32_t n_sets, set, set_applied; /* of the next batch; of the context */
@@ -271,6 +272,7 @@ bool mk_next_command(mk_engine *e, mk_command *out);
 bool mk_queue_is_empty(mk_engine *e);
 void mk_sleep(mk_engine *e, bool (*idle)(mk_engine *), double seconds);
 void mk_wake(mk_engine *e);                                  /* any thread */
+void mk_wake_host(mk_engine *e);                             /* when there is news that it was not woken for */
 
 /* request.c: the prompt's tokens in a block that the caller frees, NULL with *n = 0 when it cannot be
  * tokenised; the tokens of a text that goes on behind a prompt */

@@ -346,11 +346,13 @@ void mk_worker_run(mk_engine *e) {
         if (e->config.purpose == MK_FOR_SPEECH) {
             mk_worker_loop(e);
         } else {
+            mk_wake_host(e);
             while (nothing_to_do(e)) {
                 mk_sleep(e, nothing_to_do, 0);
             }
         }
     }
+    mk_wake_host(e); /* of what went wrong */
     mk_library_enter(e);
     give_back(e);
     mk_library_leave(e);

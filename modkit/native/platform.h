@@ -22,6 +22,7 @@ typedef HANDLE mk_semaphore;
 #  include <errno.h>
 #  include <pthread.h>
 #  include <time.h>
+#  include <unistd.h>
 #  define MK_THREAD_LOCAL _Thread_local
 typedef pthread_t mk_thread;
 #  if defined(__APPLE__)
@@ -31,7 +32,6 @@ typedef dispatch_semaphore_t mk_semaphore;
 #    include <semaphore.h>
 #    include <sys/resource.h>
 #    include <sys/syscall.h>
-#    include <unistd.h>
 typedef sem_t mk_semaphore;
 /* A wait by the wall's clock lasts an hour longer when that clock is set back an hour. glibc can wait by the other
  * one; it shows the function to _GNU_SOURCE alone, which would have to stand before the first header of every file. */
@@ -43,6 +43,17 @@ extern int sem_clockwait(sem_t *, clockid_t, const struct timespec *);
 #    endif
 #  endif
 #endif
+
+/* A byte into a pipe, for whoever waits at its other end; a full one has woken him already. Any thread, never waits
+ * where the descriptor does not. */
+static inline void mk_poke(int fd) {
+#if defined(_WIN32)
+    (void) fd;
+#else
+    ssize_t n = fd > 0 ? write(fd, "", 1) : 0;
+    (void) n;
+#endif
+}
 
 /* Seconds on a clock that never goes back. */
 static inline double mk_now(void) {

@@ -147,10 +147,15 @@ def configure(
     settings: Settings,
     library_path: str | os.PathLike[str] | None,
     log_level: int,
+    wake_fd: int = 0,
 ) -> Worker:
-    """Loads llama.cpp if need be and starts a worker for the model. Raises LibraryError, ModelError, OptionError."""
+    """Loads llama.cpp if need be and starts a worker for the model. Raises LibraryError, ModelError, OptionError.
+
+    wake_fd: the non-blocking end of a pipe that gets a byte when there is news, for who waits instead of ticking.
+    """
     keep: list[Any] = []
     library, config = prepare(path, settings, library_path, log_level, keep)
+    config.wake_fd = wake_fd
     return Worker(library, config, keep)
 
 

@@ -345,8 +345,10 @@ void mk_worker_loop(mk_engine *e) {
         if (may_embed(e)) { /* in turn with the speakers */
             mk_embed_step(e, busy(e) || e->waiting != NULL);
         }
+        mk_wake_host(e);
         if (may_step(e)) {
             step(e);
+            mk_wake_host(e);
         } else if (!atomic_load(&e->paused) && mk_calibrate(e)) {
             continue;
         } else if (idle(e)) {
