@@ -99,8 +99,9 @@ class Bench:
         python = python_for(cell.engine)
         if python is None:
             return {"failed": "not installed"}
-        # four at once share the machine: fewer tokens each, or the round would take four times as long
-        tokens = self.tokens if cell.streams == 1 else max(8, self.tokens // 3)
+        # sixteen at once share the machine: fewer tokens each, or the round would take sixteen times as long; four have
+        # as many as one, for in a short talk the slowest ticks are those in which replies begin and end
+        tokens = self.tokens if cell.streams <= 4 else max(8, self.tokens // 3)
         command = [python, "-m", "benchmarks.cells", cell.engine, cell.mode, "--model", str(self.model)]
         command += ["--work", str(self.amount), "--tokens", str(tokens), "--streams", str(cell.streams)]
         try:

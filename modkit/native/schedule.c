@@ -3,38 +3,17 @@
  *
  * A batch of all speakers is not the cheapest way to serve them (curve.h): so each decode takes the group
  * with the most tokens a second around whoever was served least, and those left out come first next time. */
-#include "engine.h"
-
-static const double weights[] = {1, 2, 4}; /* ambient, near, player */
+#include "schedule.h"
 
 enum {
     LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
     MOST_AHEAD = 6,       /* and be told so */
     FRESH = 4,            /* what the first token of a stream counts */
-    LEAST_SLICE = 4,      /* tokens of prefill in a batch */
-    FIRST_SLICE = 16,     /* while nothing is known of its price */
-    LONG = 32,            /* tokens of a slice that need no more: what is saved is not worth the wait of those who speak */
 };
-
-/* Seconds that a slice may take for the sake of its price: alone; beside speakers; beside more important ones. */
-static const double MOST_ALONE = 0.5, MOST_BESIDE = 0.25, MOST_BENEATH = 0.1;
-
-static double weight(const mk_slot *slot) {
-    int32_t priority = slot->job->ask.priority;
-    return weights[priority < MK_AMBIENT ? MK_AMBIENT : priority > MK_PLAYER ? MK_PLAYER : priority];
-}
-
-static bool is_speaking(const mk_slot *slot) {
-    return slot->job != NULL && !slot->aside && slot->n_tokens - slot->n_done == 1;
-}
-
-static bool is_prefilling(const mk_slot *slot) {
-    return slot->job != NULL && !slot->aside && slot->n_tokens - slot->n_done > 1;
-}
 
 /* Its next token is its first: all of its prompt but the last token was in the cache. */
 static bool is_fresh(const mk_slot *slot) {
-    return is_speaking(slot) && slot->n_generated == 0;
+    return mk_is_speaking(slot) && slot->n_generated == 0;
 }
 
 /* On a CPU a decode costs what it computes, however long others keep it waiting: a busy machine would drown the
@@ -50,7 +29,7 @@ void mk_schedule_begin(mk_engine *e, mk_slot *slot) {
     slot->due = 0;
 }
 
-static void batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
+void mk_batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
     mk_batch *b = &e->batch;
     slot->n_batch = n;
     for (int32_t i = 0; i < n; i++) {
@@ -80,7 +59,7 @@ typedef struct choice {
 /* The further somebody is ahead of the others, the less he counts, but never nothing: where a larger batch is
  * free, nobody waits. */
 static double worth(const mk_slot *slot, double least) {
-    double ahead = (slot->served - least) * weight(slot);
+    double ahead = (slot->served - least) * mk_weight(slot);
     double counts = ahead <= LEAD ? 1 : 1 - 0.03 * (ahead - LEAD);
     return is_fresh(slot) ? FRESH : (counts > 0.25 ? counts : 0.25) - 1e-4 * (ahead < 100 ? ahead : 100);
 }
@@ -212,84 +191,6 @@ static void next_is_due(mk_slot *slot, double pace, double now, int32_t tokens) 
     }
 }
 
-/* ---- how much prefill ---- */
-
-/* After a late frame slices take half the time, down to an eighth; each half second without one gives back a fifth. */
-static double scale(mk_engine *e) {
-    uint64_t late = atomic_load(&e->late_us);
-    double now = mk_now();
-    if (late != e->late_seen) {
-        e->slice_scale = e->slice_scale > 0.125 ? e->slice_scale / 2 : e->slice_scale;
-    } else if (e->slice_scale >= 1 || now - e->slice_scaled < 0.5) {
-        return e->slice_scale;
-    } else {
-        e->slice_scale = e->slice_scale * 1.25 < 1 ? e->slice_scale * 1.25 : 1;
-    }
-    e->late_seen = late;
-    e->slice_scaled = now;
-    return e->slice_scale;
-}
-
-/* A token of prefill costs no more than a spoken one, of which small batches are known better. */
-static double prefill_cost(const mk_engine *e, int32_t n) {
-    double seconds = mk_curve_at(&e->prefill_cost, n);
-    double spoken = n <= MK_MAX_SLOTS || seconds <= 0 ? mk_curve_at(&e->speaking_cost, n) : 0;
-    return seconds <= 0 || (spoken > 0 && spoken < seconds) ? spoken : seconds;
-}
-
-/* As many tokens as the usual time holds. Where a short slice is dear by the token (a batch of few tokens is, on
- * a CPU), it may take up to `most` seconds while each doubling saves a tenth of the price: a prompt that is read
- * at half the speed keeps everybody waiting for longer in the end. What a doubling saves is known from the
- * calibration or, where nobody is disturbed by it, tried. */
-static int32_t slice(mk_engine *e, bool alone, double most) {
-    double share = scale(e) / e->crowd, seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * share;
-    int32_t n = LEAST_SLICE, room = e->batch_room;
-    if (prefill_cost(e, 1) <= 0) {
-        return FIRST_SLICE;
-    }
-    while (n < room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
-        n += 1 + n / 16;
-    }
-    most = alone || n < LONG ? most : 0;
-    for (int32_t m = 2 * n; m <= room && (alone || m <= 2 * LONG) && prefill_cost(e, m) <= most * share; m *= 2) {
-        bool try = alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX);
-        n = try || prefill_cost(e, m) / m < 0.9 * prefill_cost(e, n) / n ? m : n;
-    }
-    return n > room ? room : n;
-}
-
-/* Whose prompt is read first: the one with the least left to read, by weight. A short question need not wait
- * for a long one, and the long one waits only a little longer; whoever has waited gets a share all the same. */
-static void share_slice(const mk_engine *e, int32_t budget, int32_t n_prefilling, int32_t *take) {
-    int32_t share = budget / (2 * n_prefilling) > LEAST_SLICE ? budget / (2 * n_prefilling) : LEAST_SLICE;
-    int32_t room = e->batch_room - e->batch.n_tokens;
-    for (int pass = 0; pass < 2; pass++) {
-        for (;;) {
-            int32_t next = -1, left, n;
-            double shortest = 0;
-            for (uint32_t i = 0; i < e->config.slots; i++) {
-                const mk_slot *slot = &e->slots[i];
-                double key = is_prefilling(slot) ? (slot->n_tokens - slot->n_done) / weight(slot) : 0;
-                bool open = pass == 1 || (take[i] == 0 && slot->skipped > 0);
-                if (is_prefilling(slot) && open && take[i] < mk_prefill_left(slot) && (next < 0 || key < shortest)) {
-                    next = (int32_t) i;
-                    shortest = key;
-                }
-            }
-            if (next < 0 || room <= 0 || (pass == 1 && budget <= 0)) {
-                break;
-            }
-            left = mk_prefill_left(&e->slots[next]) - take[next];
-            n = pass == 0 ? share : budget;
-            n = n < left ? n : left;
-            n = n < room ? n : room;
-            take[next] += n;
-            budget -= n;
-            room -= n;
-        }
-    }
-}
-
 /* Where the one whose turn it is says more in the time with a draft than the group does, he goes alone. */
 static void consider_draft(mk_engine *e, choice *c) {
     if (c->first < 0 || (c->cost[1] <= 0 && e->config.draft >= 0) || e->forecast.exploring) {
@@ -315,77 +216,6 @@ static void add_draft(mk_engine *e, mk_slot *slot) {
     }
 }
 
-/* In one shared cache: beside the speakers, parts of several prompts. */
-static void add_prefill(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling) {
-    int32_t take[MK_MAX_SLOTS] = {0};
-    if (n_prefilling == 0) {
-        return;
-    }
-    atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
-    share_slice(e, slice(e, !speaking, speaking ? MOST_BESIDE : MOST_ALONE), n_prefilling, take);
-    for (uint32_t i = 0; i < e->config.slots; i++) {
-        if (take[i] > 0) {
-            batch_add(e, &e->slots[i], take[i]);
-            e->forecast.prefill += take[i];
-        }
-    }
-}
-
-/* The prompt that is read next: the one with the least left to read, by weight, and by how long it has waited. */
-static int32_t next_prompt(const mk_engine *e) {
-    int32_t next = -1;
-    double least = 0;
-    for (uint32_t i = 0; i < e->config.slots; i++) {
-        const mk_slot *slot = &e->slots[i];
-        double key = is_prefilling(slot) ? mk_prefill_left(slot) / (weight(slot) * (1 + slot->skipped)) : 0;
-        if (is_prefilling(slot) && (next < 0 || key < least)) {
-            next = (int32_t) i;
-            least = key;
-        }
-    }
-    return next;
-}
-
-/* How many tokens of that slot may go with `each` of its neighbours; 0 when it does not read. */
-static int32_t goes_with(const mk_engine *e, int32_t i, int32_t each) {
-    const mk_slot *slot = i < 0 || i >= (int32_t) e->config.slots ? NULL : &e->slots[i];
-    int32_t left = slot != NULL && is_prefilling(slot) ? mk_prefill_left(slot) : 0;
-    return left < each ? left : each;
-}
-
-/* With a cache for each, llama.cpp computes as many tokens of neighbours together as all of them have, and what is
- * left of each by itself. So short prompts are read together with their neighbours', the same number of tokens of
- * each: slots[low .. high], `each` of them. */
-typedef struct run {
-    int32_t low, high, each;
-} run;
-
-static run choose_run(mk_engine *e, int32_t speakers, double heaviest_speaker) {
-    int32_t next = next_prompt(e);
-    double most = heaviest_speaker <= 0 ? MOST_ALONE : heaviest_speaker <= weight(&e->slots[next]) ? MOST_BESIDE : MOST_BENEATH;
-    int32_t room = slice(e, heaviest_speaker <= 0, most), left = e->batch_room - speakers; /* at least 1: a slot reads */
-    run r = {next, next, 0};
-    room = room < left ? room : left;
-    r.each = goes_with(e, next, room);
-    for (;;) {
-        int32_t n = r.high - r.low + 1, below = goes_with(e, r.low - 1, r.each), above = goes_with(e, r.high + 1, r.each);
-        int32_t more = below > above ? below : above;
-        if (more * (n + 1) <= r.each * n || more * (n + 1) > room) {
-            return r;
-        }
-        r.each = more;
-        r.low -= below > above;
-        r.high += below <= above;
-    }
-}
-
-static void add_run(mk_engine *e, run r) {
-    for (int32_t i = r.low; i <= r.high; i++) {
-        batch_add(e, &e->slots[i], r.each);
-        e->forecast.prefill += r.each;
-    }
-}
-
 /* ---- the batch ---- */
 
 /* Time does not stand still for who has not spoken yet: nobody has something to catch up from before. And nobody
@@ -394,14 +224,14 @@ static void keep_accounts(mk_engine *e) {
     double least = -1;
     for (uint32_t i = 0; i < e->config.slots; i++) {
         const mk_slot *slot = &e->slots[i];
-        if (is_speaking(slot) && !is_fresh(slot) && (least < 0 || slot->served < least)) {
+        if (mk_is_speaking(slot) && !is_fresh(slot) && (least < 0 || slot->served < least)) {
             least = slot->served;
         }
     }
     e->served = least > e->served ? least : e->served;
     for (uint32_t i = 0; i < e->config.slots; i++) {
         mk_slot *slot = &e->slots[i];
-        double most = e->served + (slot->job != NULL ? MOST_AHEAD / weight(slot) : 0);
+        double most = e->served + (slot->job != NULL ? MOST_AHEAD / mk_weight(slot) : 0);
         slot->served = slot->served < e->served ? e->served : slot->served > most ? most : slot->served;
     }
 }
@@ -410,8 +240,8 @@ static void add_speakers(mk_engine *e, const choice *c, double pace, double now)
     int32_t before = e->batch.n_tokens;
     for (int32_t i = 0; i < c->size; i++) {
         mk_slot *slot = c->slots[c->from + i];
-        batch_add(e, slot, 1);
-        slot->served += 1 / weight(slot);
+        mk_batch_add(e, slot, 1);
+        slot->served += 1 / mk_weight(slot);
         next_is_due(slot, pace, now, 1);
         add_draft(e, slot);
     }
@@ -420,12 +250,12 @@ static void add_speakers(mk_engine *e, const choice *c, double pace, double now)
 
 /* The order keeps a speaker's one token from being computed with the first of each of its neighbours' prompts, which
  * would make two dear batches of a cheap one and a slice: only a sequence one above the last joins in. */
-static void add_apart(mk_engine *e, const choice *c, run r, double pace, double now) {
+static void add_apart(mk_engine *e, const choice *c, mk_run r, double pace, double now) {
     bool above = c->size > 0 && c->slots[c->from]->seq > e->slots[r.high].seq;
     if (above) {
         add_speakers(e, c, pace, now);
     }
-    add_run(e, r);
+    mk_run_add(e, r);
     if (!above) {
         add_speakers(e, c, pace, now);
     }
@@ -448,10 +278,10 @@ void mk_batch_fill(mk_engine *e) {
         slot->output = -1;
         slot->n_batch = 0;
         slot->n_draft = slot->match = 0;
-        heaviest = is_speaking(slot) && weight(slot) > heaviest ? weight(slot) : heaviest;
-        if (is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
+        heaviest = mk_is_speaking(slot) && mk_weight(slot) > heaviest ? mk_weight(slot) : heaviest;
+        if (mk_is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
-        } else if (is_prefilling(slot)) {
+        } else if (mk_is_prefilling(slot)) {
             prefilling = slot->job->ask.id;
             n_prefilling++;
         }
@@ -464,10 +294,10 @@ void mk_batch_fill(mk_engine *e) {
         e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
     if (n_prefilling > 0 && !e->config.unified) {
-        add_apart(e, &c, choose_run(e, c.size, heaviest), pace, now);
+        add_apart(e, &c, mk_run_choose(e, c.size, heaviest), pace, now);
     } else {
         add_speakers(e, &c, pace, now);
-        add_prefill(e, heaviest > 0, n_prefilling, prefilling);
+        mk_prefill_add(e, heaviest > 0, n_prefilling, prefilling);
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].skipped += e->slots[i].n_batch == 0;
@@ -478,7 +308,7 @@ void mk_batch_fill(mk_engine *e) {
 void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted) {
     double pace = atomic_load(&e->pace);
     if (drafted > 0 && slot->job != NULL) {
-        slot->served += drafted / weight(slot);
+        slot->served += drafted / mk_weight(slot);
         slot->due += pace > 0 ? drafted / pace : 0;
     }
 }
@@ -504,9 +334,9 @@ void mk_learn(mk_engine *e, double seconds, double wall) {
         mk_curve_learn(&e->speaking_cost, forecast->speaking, seconds);
     } else if (forecast->speaking == 0 && forecast->prefill > 0) {
         mk_curve_learn(&e->prefill_cost, forecast->prefill, seconds);
-    } else if (forecast->prefill >= LEAST_SLICE && e->config.unified) {
+    } else if (forecast->prefill >= MK_LEAST_SLICE && e->config.unified) {
         mk_curve_learn(&e->prefill_cost, forecast->prefill + forecast->speaking, seconds);
-    } else if (forecast->prefill >= LEAST_SLICE && forecast->speaking_is_one) {
+    } else if (forecast->prefill >= MK_LEAST_SLICE && forecast->speaking_is_one) {
         double read = seconds - mk_curve_at(&e->speaking_cost, forecast->speaking);
         mk_curve_learn(&e->prefill_cost, forecast->prefill, read > 0.3 * seconds ? read : 0.3 * seconds);
     }

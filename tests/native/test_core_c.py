@@ -21,7 +21,7 @@ HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
     *("core", "callbacks", "job", "block"),
-    *("worker", "schedule", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
+    *("worker", "schedule", "prefill", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
     *("fit", "tune", "curve", "calibrate", "draft", "guess", "disk", "files", "shift", "adapter", "interrupt"),
     *("thought", "chain", "score", "sample", "hold", "words", "grammar", "gbnf", "network"),
 )

@@ -1,0 +1,155 @@
+/* What of the waiting prompts is read in the next batch: how many tokens, and whose. Runs on the worker thread alone,
+ * allocates nothing. */
+#include "schedule.h"
+
+enum {
+    FIRST_SLICE = 16, /* while nothing is known of its price */
+    LONG = 32,        /* tokens of a slice that need no more: what is saved is not worth the wait of those who speak */
+};
+
+/* Seconds that a slice may take for the sake of its price: alone; beside speakers; beside more important ones. */
+static const double MOST_ALONE = 0.5, MOST_BESIDE = 0.25, MOST_BENEATH = 0.1;
+
+/* After a late frame slices take half the time, down to an eighth; each half second without one gives back a fifth. */
+static double scale(mk_engine *e) {
+    uint64_t late = atomic_load(&e->late_us);
+    double now = mk_now();
+    if (late != e->late_seen) {
+        e->slice_scale = e->slice_scale > 0.125 ? e->slice_scale / 2 : e->slice_scale;
+    } else if (e->slice_scale >= 1 || now - e->slice_scaled < 0.5) {
+        return e->slice_scale;
+    } else {
+        e->slice_scale = e->slice_scale * 1.25 < 1 ? e->slice_scale * 1.25 : 1;
+    }
+    e->late_seen = late;
+    e->slice_scaled = now;
+    return e->slice_scale;
+}
+
+/* A token of prefill costs no more than a spoken one, of which small batches are known better. */
+static double prefill_cost(const mk_engine *e, int32_t n) {
+    double seconds = mk_curve_at(&e->prefill_cost, n);
+    double spoken = n <= MK_MAX_SLOTS || seconds <= 0 ? mk_curve_at(&e->speaking_cost, n) : 0;
+    return seconds <= 0 || (spoken > 0 && spoken < seconds) ? spoken : seconds;
+}
+
+/* As many tokens as the usual time holds. Where a short slice is dear by the token (a batch of few tokens is, on
+ * a CPU), it may take up to `most` seconds while each doubling saves a tenth of the price: a prompt that is read
+ * at half the speed keeps everybody waiting for longer in the end. What a doubling saves is known from the
+ * calibration or, where nobody is disturbed by it, tried. */
+static int32_t slice(mk_engine *e, bool alone, double most) {
+    double share = scale(e) / e->crowd, seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * share;
+    int32_t n = MK_LEAST_SLICE, room = e->batch_room;
+    if (prefill_cost(e, 1) <= 0) {
+        return FIRST_SLICE;
+    }
+    while (n < room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
+        n += 1 + n / 16;
+    }
+    most = alone || n < LONG ? most : 0;
+    for (int32_t m = 2 * n; m <= room && (alone || m <= 2 * LONG) && prefill_cost(e, m) <= most * share; m *= 2) {
+        bool try = alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX);
+        n = try || prefill_cost(e, m) / m < 0.9 * prefill_cost(e, n) / n ? m : n;
+    }
+    return n > room ? room : n;
+}
+
+/* Whose prompt is read first: the one with the least left to read, by weight. A short question need not wait
+ * for a long one, and the long one waits only a little longer; whoever has waited gets a share all the same. */
+static void share_slice(const mk_engine *e, int32_t budget, int32_t n_prefilling, int32_t *take) {
+    int32_t share = budget / (2 * n_prefilling) > MK_LEAST_SLICE ? budget / (2 * n_prefilling) : MK_LEAST_SLICE;
+    int32_t room = e->batch_room - e->batch.n_tokens;
+    for (int pass = 0; pass < 2; pass++) {
+        for (;;) {
+            int32_t next = -1, left, n;
+            double shortest = 0;
+            for (uint32_t i = 0; i < e->config.slots; i++) {
+                const mk_slot *slot = &e->slots[i];
+                double key = mk_is_prefilling(slot) ? (slot->n_tokens - slot->n_done) / mk_weight(slot) : 0;
+                bool open = pass == 1 || (take[i] == 0 && slot->skipped > 0);
+                if (mk_is_prefilling(slot) && open && take[i] < mk_prefill_left(slot) && (next < 0 || key < shortest)) {
+                    next = (int32_t) i;
+                    shortest = key;
+                }
+            }
+            if (next < 0 || room <= 0 || (pass == 1 && budget <= 0)) {
+                break;
+            }
+            left = mk_prefill_left(&e->slots[next]) - take[next];
+            n = pass == 0 ? share : budget;
+            n = n < left ? n : left;
+            n = n < room ? n : room;
+            take[next] += n;
+            budget -= n;
+            room -= n;
+        }
+    }
+}
+
+/* In one shared cache: beside the speakers, parts of several prompts. */
+void mk_prefill_add(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling) {
+    int32_t take[MK_MAX_SLOTS] = {0};
+    if (n_prefilling == 0) {
+        return;
+    }
+    atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
+    share_slice(e, slice(e, !speaking, speaking ? MOST_BESIDE : MOST_ALONE), n_prefilling, take);
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        if (take[i] > 0) {
+            mk_batch_add(e, &e->slots[i], take[i]);
+            e->forecast.prefill += take[i];
+        }
+    }
+}
+
+/* The prompt that is read next: the one with the least left to read, by weight, and by how long it has waited. */
+static int32_t next_prompt(const mk_engine *e) {
+    int32_t next = -1;
+    double least = 0;
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        const mk_slot *slot = &e->slots[i];
+        double key = mk_is_prefilling(slot) ? mk_prefill_left(slot) / (mk_weight(slot) * (1 + slot->skipped)) : 0;
+        if (mk_is_prefilling(slot) && (next < 0 || key < least)) {
+            next = (int32_t) i;
+            least = key;
+        }
+    }
+    return next;
+}
+
+/* How many tokens of that slot may go with `each` of its neighbours; 0 when it does not read. */
+static int32_t goes_with(const mk_engine *e, int32_t i, int32_t each) {
+    const mk_slot *slot = i < 0 || i >= (int32_t) e->config.slots ? NULL : &e->slots[i];
+    int32_t left = slot != NULL && mk_is_prefilling(slot) ? mk_prefill_left(slot) : 0;
+    return left < each ? left : each;
+}
+
+/* With a cache for each, llama.cpp computes as many tokens of neighbours together as all of them have, and what is
+ * left of each by itself. So short prompts are read together with their neighbours', the same number of tokens of
+ * each: slots[low .. high], `each` of them. */
+mk_run mk_run_choose(mk_engine *e, int32_t speakers, double heaviest_speaker) {
+    int32_t next = next_prompt(e);
+    double most = heaviest_speaker <= 0 ? MOST_ALONE : heaviest_speaker <= mk_weight(&e->slots[next]) ? MOST_BESIDE : MOST_BENEATH;
+    int32_t room = slice(e, heaviest_speaker <= 0, most), left = e->batch_room - speakers; /* at least 1: a slot reads */
+    mk_run r = {next, next, 0};
+    room = room < left ? room : left;
+    r.each = goes_with(e, next, room);
+    for (;;) {
+        int32_t n = r.high - r.low + 1, below = goes_with(e, r.low - 1, r.each), above = goes_with(e, r.high + 1, r.each);
+        int32_t more = below > above ? below : above;
+        if (more * (n + 1) <= r.each * n || more * (n + 1) > room) {
+            return r;
+        }
+        r.each = more;
+        r.low -= below > above;
+        r.high += below <= above;
+    }
+}
+
+void mk_run_add(mk_engine *e, mk_run r) {
+    for (int32_t i = r.low; i <= r.high; i++) {
+        mk_batch_add(e, &e->slots[i], r.each);
+        e->forecast.prefill += r.each;
+    }
+}
+
