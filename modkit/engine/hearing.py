@@ -159,10 +159,12 @@ class Hearing:
             stream._end("error", error(event[3]))
             return
         finish, generated, first, rest, text = event[2:]
-        stream._feed(text)
-        stream.stats.generated_tokens = len(stream.tokens) if stream._cancelled else generated
-        stream.stats.time_to_first_token = first
-        stream.stats.tokens_per_second = (generated - 1) / rest if generated > 1 and rest > 0 else 0.0
+        if text:
+            stream._feed(text)
+        stats = stream.stats
+        stats.generated_tokens = len(stream.tokens) if stream._cancelled else generated
+        stats.time_to_first_token = first
+        stats.tokens_per_second = (generated - 1) / rest if generated > 1 and rest > 0 else 0.0
         stream._end(_FINISH[finish], keep_tokens=finish != Worker.STOP_STRING)
 
     def _own_event(self, kind: int, event: list[Any]) -> None:

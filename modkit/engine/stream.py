@@ -227,14 +227,15 @@ class Stream(Pending[str]):
             self._happen(mark)
 
     def _end(self, finish: str, error: ModkitError | None = None, *, keep_tokens: bool = True) -> None:
-        if self.finish is None and not keep_tokens:
-            self._tokens.clear()
-        if self.finish is None and not self._cancelled:
-            if self._reader is not None:
-                self._show(*self._reader.end())
-            if self._sentences is not None:
-                self._say(self._sentences.end())
-        super()._end(finish, error)
+        if self.finish is None:
+            if not keep_tokens:
+                self._tokens.clear()
+            if not self._cancelled:
+                if self._reader is not None:
+                    self._show(*self._reader.end())
+                if self._sentences is not None:
+                    self._say(self._sentences.end())
+            super()._end(finish, error)
 
     def _value(self) -> str:
         return self.text

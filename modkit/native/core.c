@@ -238,19 +238,18 @@ static void free_memory(mk_engine *e) {
     free(e);
 }
 
-static void put_pointer(mk_blob *blob, int32_t at, const void *pointer) {
-    memcpy((char *) blob + at, pointer, sizeof(void *));
-}
-
 static void fill_callbacks(mk_engine *e) {
-    bool (*progress)(float, void *) = mk_on_progress;
+    bool (*progress)(float, void *) = mk_on_progress, (*quiet)(float, void *) = mk_on_quiet_progress;
     bool (*abort_decode)(void *) = mk_on_abort_decode;
-    put_pointer(&e->config.model_params, e->config.at_progress, &progress);
-    put_pointer(&e->config.model_params, e->config.at_progress_data, &e);
-    put_pointer(&e->config.context_params, e->config.at_abort, &abort_decode);
-    put_pointer(&e->config.context_params, e->config.at_abort_data, &e);
-    put_pointer(&e->config.embed_params, e->config.at_abort, &abort_decode);
-    put_pointer(&e->config.embed_params, e->config.at_abort_data, &e);
+    mk_blob *contexts[] = {&e->config.context_params, &e->config.embed_params, &e->config.draft_context_params};
+    mk_blob_put(&e->config.model_params, e->config.at_progress, &progress, sizeof progress);
+    mk_blob_put(&e->config.model_params, e->config.at_progress_data, &e, sizeof e);
+    mk_blob_put(&e->config.draft_model_params, e->config.at_progress, &quiet, sizeof quiet); /* the bar is the other's */
+    mk_blob_put(&e->config.draft_model_params, e->config.at_progress_data, &e, sizeof e);
+    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
+        mk_blob_put(contexts[i], e->config.at_abort, &abort_decode, sizeof abort_decode);
+        mk_blob_put(contexts[i], e->config.at_abort_data, &e, sizeof e);
+    }
 }
 
 static char *copied(const char *text) {

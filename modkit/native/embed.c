@@ -82,7 +82,7 @@ static void close_context(mk_engine *e) {
 }
 
 static void put(mk_blob *blob, int32_t at, int32_t value) {
-    memcpy((char *) blob + at, &value, sizeof value);
+    mk_blob_put(blob, at, &value, sizeof value);
 }
 
 static bool open_context(mk_engine *e, int32_t pooling) {

@@ -14,6 +14,8 @@
 #include "ring.h"
 #include "text.h"
 
+#include <string.h>
+
 enum { MK_MAX_SLOTS = 64 };
 enum { MK_COMMAND_SUBMIT = 1, MK_COMMAND_CANCEL = 2, MK_COMMAND_ASSERT = 3, MK_COMMAND_ADAPTERS = 4 };
 
@@ -248,6 +250,11 @@ static inline void mk_count(uint64_t *counter, uint64_t more) {
     atomic_store_explicit((_Atomic uint64_t *) counter, *counter + more, memory_order_relaxed);
 }
 
+/* A field of a params struct, which lies at that byte of its blob. */
+static inline void mk_blob_put(mk_blob *blob, int32_t at, const void *value, size_t size) {
+    memcpy((char *) blob + at, value, size);
+}
+
 /* job.c */
 mk_job *mk_job_new(const mk_request *ask);
 void mk_job_free(mk_job *job);
@@ -399,6 +406,7 @@ bool mk_read_headers(mk_engine *e, struct mk_gguf *header, struct mk_weights *we
 void *mk_load_file(mk_engine *e, mk_blob params);
 void mk_worker_run(mk_engine *e);
 bool mk_on_progress(float progress, void *engine);
+bool mk_on_quiet_progress(float progress, void *engine); /* of a load that nobody watches: it only ends with the engine */
 bool mk_on_abort_decode(void *engine);
 bool mk_batch_new(mk_batch *b, int32_t room);
 void mk_batch_free(mk_batch *b);

@@ -71,16 +71,7 @@ static void note(mk_engine *e, const char *format, ...) {
     mk_log_line(e, 2, line);
 }
 
-static void put(mk_blob *blob, int32_t at, const void *value, size_t size) {
-    memcpy((char *) blob + at, value, size);
-}
-
 /* ---- measuring ---- */
-
-static bool go_on(float progress, void *engine) {
-    (void) progress;
-    return !atomic_load(&((mk_engine *) engine)->closing);
-}
 
 static int device_of(const mk_engine *e, const char *buffer) {
     for (int i = 0; i < e->config.n_devices; i++) {
@@ -96,17 +87,17 @@ static bool measure(mk_engine *e, int32_t layers, uint32_t context, bool cpu_onl
     mk_blob model_params = e->config.model_params, context_params = e->config.context_params;
     uint32_t cells = context * e->config.slots;
     int32_t load_mode = 0;
-    bool yes = true, (*progress)(float, void *) = go_on;
+    bool yes = true, (*progress)(float, void *) = mk_on_quiet_progress;
     void *model, *made = NULL, **none = no_devices;
     cpu_only |= e->config.imagine;
     layers = e->config.imagine ? 0 : layers;
-    put(&model_params, e->config.at_gpu_layers, &layers, sizeof layers);
-    put(&model_params, e->config.at_no_alloc, &yes, sizeof yes);
-    put(&model_params, e->config.at_load_mode, &load_mode, sizeof load_mode);
-    put(&model_params, e->config.at_progress, &progress, sizeof progress);
-    put(&context_params, e->config.at_n_ctx, &cells, sizeof cells);
+    mk_blob_put(&model_params, e->config.at_gpu_layers, &layers, sizeof layers);
+    mk_blob_put(&model_params, e->config.at_no_alloc, &yes, sizeof yes);
+    mk_blob_put(&model_params, e->config.at_load_mode, &load_mode, sizeof load_mode);
+    mk_blob_put(&model_params, e->config.at_progress, &progress, sizeof progress);
+    mk_blob_put(&context_params, e->config.at_n_ctx, &cells, sizeof cells);
     if (cpu_only) {
-        put(&model_params, e->config.at_devices, &none, sizeof none);
+        mk_blob_put(&model_params, e->config.at_devices, &none, sizeof none);
     }
     memset(out, 0, sizeof *out);
     e->n_buffers = 0;
@@ -220,11 +211,11 @@ static uint64_t on_gpu(const mk_plan *p) {
 static void settle(mk_engine *e, bool cpu_only) {
     uint32_t cells = e->plan.context * e->config.slots;
     void **none = no_devices;
-    put(&e->config.model_params, e->config.at_gpu_layers, &e->plan.layers, sizeof e->plan.layers);
-    put(&e->config.context_params, e->config.at_n_ctx, &cells, sizeof cells);
+    mk_blob_put(&e->config.model_params, e->config.at_gpu_layers, &e->plan.layers, sizeof e->plan.layers);
+    mk_blob_put(&e->config.context_params, e->config.at_n_ctx, &cells, sizeof cells);
     e->config.context = e->plan.context;
     if (cpu_only) {
-        put(&e->config.model_params, e->config.at_devices, &none, sizeof none);
+        mk_blob_put(&e->config.model_params, e->config.at_devices, &none, sizeof none);
     }
 }
 

@@ -15,6 +15,7 @@
 
 enum {
     MOST_APART = 512,  /* tokens that the larger vocabulary may have more: rows added to make a round number */
+    MOST_RENAMED = 64, /* and tokens that may be called otherwise: a fine-tune's marks. A wrong guess is only wrong */
     FIRST_SLICE = 16,  /* tokens that are read at once while nothing is known of their price */
     TRY_AGAIN = 64,    /* tokens said without it, after which it is tried once more */
     TRIAL = 2,         /* tokens of such a draft */
@@ -45,16 +46,6 @@ struct mk_guesser {
 
 /* ---- its life ---- */
 
-static bool on_progress(float progress, void *engine) {
-    mk_engine *e = engine;
-    (void) progress; /* the bar is the large model's */
-    return !atomic_load(&e->closing);
-}
-
-static void put(mk_blob *blob, int32_t at, const void *value, size_t size) {
-    memcpy((char *) blob + at, value, size);
-}
-
 static bool refused(mk_engine *e, const char *why, const char *more) {
     char reason[900];
     snprintf(reason, sizeof reason, "its draft model %.300s: %s%s%s", e->config.draft_path, why, more[0] ? ": " : "", more);
@@ -66,33 +57,32 @@ static bool refused(mk_engine *e, const char *why, const char *more) {
 static bool same_vocabulary(mk_engine *e, struct mk_guesser *g) {
     const mk_table *t = &e->table;
     const void *vocab = t->llama_model_get_vocab(g->model);
-    int32_t theirs = t->llama_vocab_n_tokens(vocab), ours = e->info.n_vocab;
+    int32_t theirs = t->llama_vocab_n_tokens(vocab), ours = e->info.n_vocab, renamed = 0, first = 0;
     char why[200], text[48];
     g->n_vocab = theirs < ours ? theirs : ours;
     if (t->llama_vocab_type(vocab) != e->info.vocab_type || abs(theirs - ours) > MOST_APART) {
         snprintf(why, sizeof why, "its vocabulary is another one (%d tokens, and the model has %d)", theirs, ours);
         return refused(e, why, "take a smaller model of the same family");
     }
-    for (int32_t i = 0; i < g->n_vocab; i++) {
+    for (int32_t i = g->n_vocab - 1; i >= 0; i--) {
         const char *a = t->llama_vocab_get_text(vocab, i), *b = t->llama_vocab_get_text(e->vocab, i);
         if (a == NULL || b == NULL || strcmp(a, b) != 0) {
-            text[mk_text_clean(text, sizeof text - 1, b == NULL ? "" : b, b == NULL ? 0 : strlen(b))] = '\0';
-            snprintf(why, sizeof why, "its vocabulary is another one (token %d is \"%s\" in the model's)", i, text);
-            return refused(e, why, "take a smaller model of the same family");
+            renamed++;
+            first = i;
         }
+    }
+    if (renamed > MOST_RENAMED) {
+        const char *b = t->llama_vocab_get_text(e->vocab, first);
+        text[mk_text_clean(text, sizeof text - 1, b == NULL ? "" : b, b == NULL ? 0 : strlen(b))] = '\0';
+        snprintf(why, sizeof why, "its vocabulary is another one (token %d is \"%s\" in the model's)", first, text);
+        return refused(e, why, "take a smaller model of the same family");
     }
     return true;
 }
 
 static bool load(mk_engine *e, struct mk_guesser *g) {
     const mk_table *t = &e->table;
-    bool (*progress)(float, void *) = on_progress;
-    bool (*abort_decode)(void *) = mk_on_abort_decode;
     mk_gguf header;
-    put(&e->config.draft_model_params, e->config.at_progress, &progress, sizeof progress);
-    put(&e->config.draft_model_params, e->config.at_progress_data, &e, sizeof e);
-    put(&e->config.draft_context_params, e->config.at_abort, &abort_decode, sizeof abort_decode);
-    put(&e->config.draft_context_params, e->config.at_abort_data, &e, sizeof e);
     if (mk_gguf_read(e->config.draft_path, &header) != 0) {
         return refused(e, header.error, "");
     }

@@ -13,6 +13,11 @@ bool mk_on_progress(float progress, void *engine) {
     return !atomic_load(&e->closing);
 }
 
+bool mk_on_quiet_progress(float progress, void *engine) {
+    (void) progress;
+    return !atomic_load(&((mk_engine *) engine)->closing);
+}
+
 bool mk_on_abort_decode(void *engine) {
     mk_engine *e = engine;
     return (atomic_load_explicit(&e->abort_decode, memory_order_relaxed) && !atomic_load_explicit(&e->moving, memory_order_relaxed))

@@ -349,7 +349,7 @@ static int32_t n_vocab(const void *v) {
 }
 
 static const char *get_text(const void *v, int32_t token) {
-    if (token == 7 && ((const model *) v)->stranger) {
+    if (((const model *) v)->stranger) {
         return "!";
     }
     return token == FAKE_BOS ? "<s>" : token == FAKE_EOS ? "</s>" : token == FAKE_EOT ? "<|im_end|>" : "?";

@@ -185,7 +185,7 @@ static void refused(const char *file, bool made, const char *why) {
 
 static void one_that_is_of_no_use_is_refused(void) {
     write_file(scratch_file("draft-text.gguf"), "once upon a time there was a lamp", 33);
-    refused("draft-stranger.gguf", true, "its vocabulary is another one (token 7 is \"?\" in the model's)");
+    refused("draft-stranger.gguf", true, "its vocabulary is another one (token 0 is \"?\" in the model's)");
     refused("draft-missing.gguf", false, "there is no such file");
     refused("draft-text.gguf", false, "GGUF");
 }
