@@ -65,9 +65,9 @@ static mk_trust *trust_in(mk_engine *e, const mk_slot *slot, int32_t i) {
     return &e->trust[of][level];
 }
 
-static void begin(mk_engine *e, double rate) {
+static void begin(mk_engine *e) {
     e->drafted = true;
-    e->draft_account = 3 / rate;
+    e->draft_account = 3 * e->forecast.plain;
     for (int i = 0; i < MK_TRUSTS; i++) {
         e->trust[QUOTING][i].share = e->trust[EARLY][i].share = levels[i].trust;
         e->trust[ASTRAY][i].share = levels[i].trust / 2;
@@ -79,11 +79,14 @@ static int32_t least(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
-/* What the batch, the context, the reply and the ring have room for; so far from the context's end that it is
- * never full in the middle of a draft. */
-static int32_t most_tokens(mk_engine *e, const mk_slot *slot) {
+/* How many tokens may be drafted: what the batch, the context, the reply and the ring have room for; so far from the
+ * context's end that it is never full in the middle of a draft. */
+int32_t mk_draft_room(mk_engine *e, const mk_slot *slot) {
     uint32_t record = e->record_room + mk_told_room(slot), room = mk_ring_free(&e->ring), used = e->config.slots * record;
     int32_t most = least(e->config.draft < 0 ? -e->config.draft : e->config.draft, MK_MAX_DRAFT);
+    if (e->whole_only || e->whole_states || slot->score != NULL || slot->job->ask.logprobs > 0) {
+        return 0; /* the model cannot take back a token; or a choice is being weighed, or each token is told with others */
+    }
     most = least(most, e->batch_room - 1);
     most = least(most, (int32_t) e->info.context - slot->n_tokens - 2);
     most = least(most, slot->job->ask.max_tokens - slot->n_generated - 1);
@@ -91,25 +94,40 @@ static int32_t most_tokens(mk_engine *e, const mk_slot *slot) {
     return most > 0 ? most : 0;
 }
 
-/* Of n tokens behind a match, how many make the most tokens a second; 0 when none do better than *rate, else that is
- * what they make. Each that comes true makes the match longer, and the next one likelier. */
-static int32_t best_length(mk_engine *e, const mk_slot *slot, int32_t n, double *rate, double unhurried) {
-    double expected = 1, power = 1;
-    int32_t length = 0;
-    for (int32_t k = 1; k <= n; k++) {
-        double cost = mk_curve_at(&e->speaking_cost, k + 1), loss = cost - 1 / unhurried;
-        power *= trust_in(e, slot, k - 1)->share;
-        expected += power;
-        if (expected / cost > *rate && loss <= e->draft_account && k + 1 <= 2 * mk_curve_most(&e->speaking_cost)) {
-            *rate = expected / cost;
-            length = k;
-        }
+/* What followed the last words where they stood before: at most `room` tokens of it into slot->draft, how many is
+ * returned; 0 where they stood nowhere. */
+int32_t mk_draft_find(mk_engine *e, mk_slot *slot, int32_t room) {
+    int32_t n = slot->n_tokens, behind = 0;
+    slot->match = e->config.draft == 0 || e->whole_only || e->whole_states ? 0 : find_match(slot->tokens, n, &behind);
+    if (slot->match == 0) {
+        return 0;
     }
-    return length;
+    if (!e->drafted) {
+        begin(e);
+    }
+    for (int32_t i = 0; i == 0 || i < room; i++) { /* the first is learned from even if it is not tried */
+        int32_t from = behind + i;
+        slot->draft[i] = from < n ? slot->tokens[from] : slot->draft[from - n]; /* a circle goes on as it went */
+    }
+    return slot->match < LEAST_MATCH ? 0 : room;
+}
+
+/* hopes[k], k up to n: how many tokens are said, the next one and as many of k drafted as come true. Each that does
+ * makes the match longer, and the next one likelier. */
+void mk_draft_hope(mk_engine *e, const mk_slot *slot, int32_t n, double *hopes) {
+    double power = 1;
+    hopes[0] = 1;
+    for (int32_t k = 1; k <= n; k++) {
+        power *= trust_in(e, slot, k - 1)->share;
+        hopes[k] = hopes[k - 1] + power;
+    }
 }
 
 /* A size whose price is not known, or was learned long ago, is tried within the time set aside for learning. */
-static int32_t unknown_length(mk_engine *e, int32_t n, double rate) {
+int32_t mk_draft_try(mk_engine *e, const mk_slot *slot, int32_t n, double rate) {
+    if (n == 0 || trust_in(e, slot, 0)->share <= 0.5) {
+        return 0;
+    }
     for (int32_t k = 1; k <= n; k = 2 * k + 1) {
         double loss = mk_curve_at(&e->speaking_cost, k + 1) - 1 / rate;
         if (!mk_curve_knows(&e->speaking_cost, k + 1, MK_STALE)) {
@@ -124,54 +142,13 @@ static int32_t unknown_length(mk_engine *e, int32_t n, double rate) {
     return 0;
 }
 
-/* What followed the last words where they stood before, as much of it as pays; *wanted is what is to be beaten, and then
- * what it makes. */
-static void draft_from(mk_engine *e, mk_slot *slot, int32_t behind, int32_t most, double rate, double *wanted) {
-    int32_t n = slot->n_tokens;
-    if (!e->drafted) {
-        begin(e, rate);
-    }
-    for (int32_t i = 0; i == 0 || i < most; i++) { /* the first is learned from even if it is not tried */
-        int32_t from = behind + i;
-        slot->draft[i] = from < n ? slot->tokens[from] : slot->draft[from - n]; /* a circle goes on as it went */
-    }
-    if (slot->match < LEAST_MATCH) {
-        return;
-    }
-    slot->n_draft = e->config.draft < 0 ? most : best_length(e, slot, most, wanted, rate);
-    if (slot->n_draft == 0 && trust_in(e, slot, 0)->share > 0.5) {
-        slot->n_draft = unknown_length(e, most, rate);
-    }
-}
-
-void mk_draft(mk_engine *e, mk_slot *slot, double rate) {
-    int32_t behind = 0, most;
-    double wanted = 1.06 * rate;
-    slot->n_draft = slot->match = 0;
-    slot->guessed = false;
-    if (e->config.draft == 0 || slot->score != NULL || slot->job->ask.logprobs > 0) {
-        return; /* a choice is being weighed, or each token is told with others, for which there is room once a step */
-    }
-    if (e->whole_only || e->whole_states || !(rate > 0)) {
-        return; /* such a model cannot take back a token */
-    }
-    most = most_tokens(e, slot);
-    slot->match = find_match(slot->tokens, slot->n_tokens, &behind);
-    if (slot->match > 0) {
-        draft_from(e, slot, behind, most, rate, &wanted);
-    }
-    if (e->guesser != NULL && !e->forecast.exploring) {
-        e->forecast.drafting = mk_guess(e, slot, most, wanted);
-    }
-}
-
 /* What a draft brought, against what the same time would have brought without: by the curve, not by the clock, for
  * what else the machine did meanwhile is no fault of the draft. */
 static void book(mk_engine *e, int32_t drafted, int32_t accepted, bool guessed) {
-    double most = 6 / e->forecast.rate, gained;
+    double most = 6 * e->forecast.plain, gained;
     mk_count(&e->shared.drafted, (uint64_t) drafted);
     mk_count(&e->shared.accepted, (uint64_t) accepted);
-    gained = (accepted + 1) / e->forecast.rate - mk_curve_at(&e->speaking_cost, drafted + 1);
+    gained = (accepted + 1) / e->forecast.rate - e->forecast.each;
     if (guessed) {
         mk_guess_book(e, gained - e->forecast.drafting);
         return;

@@ -150,7 +150,8 @@ typedef struct mk_forecast {
     int32_t speaking, prefill; /* tokens of either kind */
     bool speaking_is_one;      /* computed in one go, so that its time is a measure of its size */
     bool exploring;            /* a size tried to learn its price, not because it is the best known */
-    double rate;               /* tokens a second without a draft */
+    double rate, plain;        /* without drafts: tokens a second, and seconds of the batch */
+    double each;               /* seconds of the batch that are each drafting slot's, by the curve */
     double drafting;           /* seconds that the draft model took */
 } mk_forecast;
 
@@ -359,9 +360,12 @@ void mk_learn(mk_engine *e, double seconds, double wall);
 void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted);
 double mk_clock(const mk_engine *e);
 
-/* draft.c: drafts for a slot that would otherwise be served in a group that says `rate` tokens a second; says
- * what a decode brought, drafted or not, and returns how many drafted tokens are among it */
-void mk_draft(mk_engine *e, mk_slot *slot, double rate);
+/* draft.c: room for a draft, one that is at hand, what may be hoped of it, one for a price that is not known; says what
+ * a decode brought, drafted or not, and returns how many drafted tokens are among it */
+int32_t mk_draft_room(mk_engine *e, const mk_slot *slot);
+int32_t mk_draft_find(mk_engine *e, mk_slot *slot, int32_t room);
+void mk_draft_hope(mk_engine *e, const mk_slot *slot, int32_t n, double *hopes);
+int32_t mk_draft_try(mk_engine *e, const mk_slot *slot, int32_t n, double rate);
 int32_t mk_say(mk_engine *e, mk_slot *slot);
 
 /* guess.c: the draft model. load: true when there is none; false when mk_failed has said what is wrong. A draft for a

@@ -191,16 +191,97 @@ static void next_is_due(mk_slot *slot, double pace, double now, int32_t tokens) 
     }
 }
 
-/* Where the one whose turn it is says more in the time with a draft than the group does, he goes alone. */
-static void consider_draft(mk_engine *e, choice *c) {
-    if (c->first < 0 || (c->cost[1] <= 0 && e->config.draft >= 0) || e->forecast.exploring) {
+/* ---- drafts ---- */
+
+/* Drafts as long as each other, of a run of neighbours with the first in it: so they are computed together. */
+typedef struct drafts {
+    int32_t from, size, length; /* length 0: none */
+    double seconds, rate;       /* by the curve; tokens a second that may be hoped for */
+} drafts;
+
+/* The best such, if it is worth more a second than `wanted`. What it would lose if nothing came true has to be there. */
+static drafts best_drafts(mk_engine *e, const choice *c, int32_t low, int32_t high, const int32_t *n,
+                          double (*hopes)[MK_MAX_DRAFT + 1], double wanted) {
+    int32_t outputs = (int32_t) e->config.slots > MK_MAX_DRAFT ? (int32_t) e->config.slots : MK_MAX_DRAFT + 1;
+    int32_t known = 2 * mk_curve_most(&e->speaking_cost);
+    drafts best = {0, 0, 0, 0, 0};
+    for (int32_t k = 1; k <= n[c->first]; k++) {
+        for (int32_t from = c->first; from >= low && n[from] >= k; from--) {
+            double worth = 0, hoped = 0;
+            for (int32_t to = from; to <= high && n[to] >= k; to++) {
+                int32_t size = to - from + 1, total = size * (k + 1);
+                double seconds = mk_curve_at(&e->speaking_cost, total);
+                worth += c->worth[to] * hopes[to][k];
+                hoped += hopes[to][k];
+                if (total > outputs || total > known) {
+                    break;
+                }
+                if (to >= c->first && worth / seconds > wanted && seconds - size / e->forecast.rate <= e->draft_account) {
+                    wanted = worth / seconds;
+                    best = (drafts){from, size, k, seconds, hoped / seconds};
+                }
+            }
+        }
+    }
+    return best;
+}
+
+static void take_drafts(mk_engine *e, choice *c, drafts d) {
+    for (int32_t i = d.from; i < d.from + d.size; i++) {
+        c->slots[i]->n_draft = d.length;
+    }
+    c->from = d.from;
+    c->size = d.size;
+    e->forecast.each = d.seconds / d.size;
+}
+
+/* Instead of these, what a draft model says behind the next token of the one whose turn it is, if that promises more. */
+static drafts or_guesses(mk_engine *e, choice *c, drafts d, int32_t room) {
+    mk_slot *slot = c->slots[c->first];
+    double wanted = d.rate > 1.06 * e->forecast.rate ? d.rate : 1.06 * e->forecast.rate;
+    slot->n_draft = d.length;
+    e->forecast.drafting = mk_guess(e, slot, room, wanted);
+    if (e->forecast.drafting > 0) { /* what was at hand is overwritten */
+        d = (drafts){c->first, 1, slot->n_draft, mk_curve_at(&e->speaking_cost, slot->n_draft + 1), 0};
+    }
+    return d;
+}
+
+/* Where the one whose turn it is, alone or with some beside him, says more in the time with drafts than the group does
+ * without, that is done instead. */
+static void consider_drafts(mk_engine *e, choice *c) {
+    int32_t low, high, room = 0, n[MK_MAX_SLOTS];
+    double hopes[MK_MAX_SLOTS][MK_MAX_DRAFT + 1], worth = 0;
+    drafts d;
+    if (e->config.draft == 0 || c->first < 0 || (c->cost[1] <= 0 && e->config.draft >= 0) || e->forecast.exploring) {
         return;
     }
-    e->forecast.rate = c->cost[1] > 0 ? c->size / c->cost[c->size] : 1;
-    mk_draft(e, c->slots[c->first], e->forecast.rate);
-    if (c->slots[c->first]->n_draft > 0) {
-        c->from = c->first;
-        c->size = 1;
+    e->forecast.plain = c->cost[1] > 0 ? c->cost[c->size] : 1;
+    e->forecast.rate = c->size / e->forecast.plain;
+    run_around_first(e, c, &low, &high);
+    for (int32_t i = low; i <= high; i++) {
+        int32_t most = mk_draft_room(e, c->slots[i]);
+        room = i == c->first ? most : room;
+        n[i] = mk_draft_find(e, c->slots[i], most);
+        mk_draft_hope(e, c->slots[i], n[i], hopes[i]);
+    }
+    for (int32_t i = c->from; i < c->from + c->size; i++) {
+        worth += c->worth[i];
+    }
+    if (e->config.draft < 0) {
+        d = (drafts){c->first, 1, n[c->first], mk_curve_at(&e->speaking_cost, n[c->first] + 1), 1};
+    } else {
+        d = best_drafts(e, c, low, high, n, hopes, 1.06 * worth / c->cost[c->size]);
+        d.length = d.length > 0 ? d.length : mk_draft_try(e, c->slots[c->first], n[c->first], e->forecast.rate);
+        if (e->forecast.exploring) {
+            d = (drafts){c->first, 1, d.length, mk_curve_at(&e->speaking_cost, d.length + 1), 0};
+        }
+    }
+    if (e->guesser != NULL && !e->forecast.exploring) {
+        d = or_guesses(e, c, d, room);
+    }
+    if (d.length > 0) {
+        take_drafts(e, c, d);
     }
 }
 
@@ -289,7 +370,7 @@ void mk_batch_fill(mk_engine *e) {
     if (c.n > 0) {
         choose_group(e, &c);
         if (n_prefilling == 0) {
-            consider_draft(e, &c);
+            consider_drafts(e, &c);
         }
         e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
