@@ -29,7 +29,7 @@ CONTEXT = 1024
 THREADS = 1
 PROMPT = "Once upon a time the keeper went out to the light"
 WARM_UP = 16  # tokens of the reply that is not counted
-QUIET_FRAMES = 240  # frames before, with an engine that has nothing to do
+QUIET_FRAMES = 600  # frames before, with an engine that has nothing to do: about as many as while four speak
 QUIET_TICKS = 1000  # the same for the idle host, whose frames are ticks of a millisecond
 
 Result = dict[str, Any]

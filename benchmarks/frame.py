@@ -1,6 +1,6 @@
 """What generation costs a game, and what a game costs generation: the frame table.
 
-    python -m benchmarks.frame [--rounds 5] [--tokens 200] [--quick] [--again] [--write benchmarks/RESULTS.md]
+    python -m benchmarks.frame [--rounds 5] [--tokens 200] [--quick] [--again] [--only KEYS] [--write FILE]
 
 A row is one engine with one kind of host beside it (benchmarks/hosts.py), each measurement a process of
 its own, one inference thread, the same generated model of about 300 MB, the same prompt, greedy. Rounds
@@ -18,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def _measure(bench: Bench, cell: Cell, label: str) -> dict[str, Any]:
     return result
 
 
-def measure_all(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
+def measure_all(bench: Bench, rounds: int, cells: Sequence[Cell]) -> dict[str, list[dict[str, Any]]]:
     """Every cell in every round: results by Cell.key. A cell that failed is not tried again.
 
     What modkit keeps of the C loop's speed is a ratio close to one, and memory shared with other machines
@@ -157,7 +158,7 @@ def measure_all(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
     results: dict[str, list[dict[str, Any]]] = {cell.key: [] for cell in CELLS}
     for index in range(rounds):
         forward = index % 2 == 0
-        for cell in CELLS if forward else reversed(CELLS):
+        for cell in cells if forward else reversed(cells):
             if any("failed" in result for result in results[cell.key]):
                 continue
             plain_loop = Cell("program" if bench.program else "shared", "idle")
@@ -182,18 +183,29 @@ def main() -> None:
         "--write", type=Path, help="write the report here as Markdown, start-up and cancel included"
     )
     parser.add_argument("--again", action="store_true", help="the last run's frames; start-up and cancel anew")
+    parser.add_argument(
+        "--only", metavar="KEYS", help="the last run's, but these rows anew, e.g. modkit.60fps.4,modkit.60fps.16"
+    )
     a = parser.parse_args()
     rounds, tokens = (1, 48) if a.quick else (max(1, a.rounds), max(8, a.tokens))
     model = small_model() if a.quick else frame_model()
     kept = FOLDER / "frame.json"
-    if not a.again:
-        measured = {"commit": machine.revision(), "results": measure_all(Bench(tokens, model), rounds)}
+    if a.only:
+        chosen = [cell for cell in CELLS if cell.key in a.only.split(",")]
+        last = json.loads(kept.read_text(encoding="utf-8"))
+        made = measure_all(Bench(tokens, model), rounds, chosen)
+        last["results"].update({cell.key: made[cell.key] for cell in chosen})
+        last["again"] = {**last.get("again", {}), **{cell.key: machine.revision() for cell in chosen}}
+        kept.write_text(json.dumps(last), encoding="utf-8")
+    elif not a.again:
+        measured = {"commit": machine.revision(), "results": measure_all(Bench(tokens, model), rounds, CELLS)}
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(measured), encoding="utf-8")
     measured = json.loads(kept.read_text(encoding="utf-8"))
     rows = [(c.key, c.engine, c.mode, c.streams) for c in CELLS]
     text, targets = report.frame_section(measured["results"], rows, tokens, model)
-    text += f"\nMeasured at {measured['commit']}.\n"
+    text += f"\nMeasured at {measured['commit']}"
+    text += "".join(f"; {key} again at {commit}" for key, commit in measured.get("again", {}).items()) + ".\n"
     print(text)
     if a.write:
         from benchmarks import cancel, startup

@@ -35,6 +35,10 @@ __all__ = ["Hearing"]
 
 _llama_log = logging.getLogger("modkit.llama")
 
+# Records that one tick hands on, and one more for so many bytes that wait: a host that ticks rarely takes about a third
+# of a great many at once, and one that draws frames never as many as a frame would feel.
+MOST_RECORDS, A_SHARE = 8, 64
+
 _FINISH = ("stop", "length", "cancelled", "stop")
 
 
@@ -91,9 +95,9 @@ class Hearing:
         if self._prepared:
             self._run_prepared()
         worker = self._worker
-        if worker.words[0] != worker.seen:
+        if worker.words[0] != worker.seen or self._unread:
             self._read(worker)
-        if worker.states[0] != worker.seen_state:
+        if worker.states[0] != worker.seen_state and not self._unread:
             self._look_at_state(worker)
         if self._failure is not None and not self._raised:
             self._raised = True
@@ -115,14 +119,21 @@ class Hearing:
     def _begin_records(self) -> None:
         self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
         self._fed = 0  # bytes given to the unpacker so far
+        self._unread = False  # it has whole records that are for the next tick
 
     def _read(self, worker: Worker) -> None:
-        """Hands on each record. Iterating over the unpacker would end in an exception every time, which
-        costs several times what the record does; so it is asked only while there is something left."""
+        """Hands on the records that have come: all of them, but of a crowd's words that come at once a share, and the
+        rest in the next frame. Iterating over the unpacker would end in an exception every time, which costs several
+        times what the record does; so it is asked only while there is something left."""
         unpacker = self._unpacker
         self._fed += worker.feed(unpacker)
-        streams = self._streams
+        streams, left = self._streams, MOST_RECORDS + (self._fed - unpacker.tell()) // A_SHARE
+        self._unread = False
         while unpacker.tell() < self._fed:
+            if left == 0:
+                self._unread = True
+                break
+            left -= 1
             try:
                 event = unpacker.unpack()
             except msgpack.OutOfData:  # a full buffer may end inside a record
