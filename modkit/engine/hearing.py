@@ -35,10 +35,8 @@ __all__ = ["Hearing"]
 
 _llama_log = logging.getLogger("modkit.llama")
 
-# Records that one tick hands on, and one more for so many bytes that wait: a host that ticks rarely takes about a third
-# of a great many at once, and one that draws frames never as many as a frame would feel.
-MOST_RECORDS, A_SHARE = 8, 64
-
+# By names of their own: a look into a class costs a cold frame more than the comparison.
+_TOKEN, _DONE = Worker.TOKEN, Worker.DONE
 _FINISH = ("stop", "length", "cancelled", "stop")
 
 
@@ -95,9 +93,9 @@ class Hearing:
         if self._prepared:
             self._run_prepared()
         worker = self._worker
-        if worker.words[0] != worker.seen or self._unread:
+        if worker.words[0] != worker.seen:
             self._read(worker)
-        if worker.states[0] != worker.seen_state and not self._unread:
+        if worker.states[0] != worker.seen_state:
             self._look_at_state(worker)
         if self._failure is not None and not self._raised:
             self._raised = True
@@ -119,27 +117,20 @@ class Hearing:
     def _begin_records(self) -> None:
         self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
         self._fed = 0  # bytes given to the unpacker so far
-        self._unread = False  # it has whole records that are for the next tick
 
     def _read(self, worker: Worker) -> None:
-        """Hands on the records that have come: all of them, but of a crowd's words that come at once a share, and the
-        rest in the next frame. Iterating over the unpacker would end in an exception every time, which costs several
-        times what the record does; so it is asked only while there is something left."""
+        """Hands on each record. Iterating over the unpacker would end in an exception every time, which
+        costs several times what the record does; so it is asked only while there is something left."""
         unpacker = self._unpacker
         self._fed += worker.feed(unpacker)
-        streams, left = self._streams, MOST_RECORDS + (self._fed - unpacker.tell()) // A_SHARE
-        self._unread = False
+        streams = self._streams
         while unpacker.tell() < self._fed:
-            if left == 0:
-                self._unread = True
-                break
-            left -= 1
             try:
                 event = unpacker.unpack()
             except msgpack.OutOfData:  # a full buffer may end inside a record
                 break
             kind = event[1]
-            if kind == Worker.TOKEN:
+            if kind == _TOKEN:
                 stream = streams.get(event[0])
                 if stream is not None:
                     stream._feed(event[3], event[2])
@@ -152,31 +143,27 @@ class Hearing:
         stream = streams.get(event[0])
         if stream is None:
             return
-        if kind == Worker.THOUGHT:
+        if kind == _DONE:
+            del streams[event[0]]
+            finish, generated, first, rest, text = event[2:]
+            if text:
+                stream._feed(text)
+            stats = stream.stats
+            stats.generated_tokens = len(stream.tokens) if stream._cancelled else generated
+            stats.time_to_first_token = first
+            stats.tokens_per_second = (generated - 1) / rest if generated > 1 and rest > 0 else 0.0
+            stream._end(_FINISH[finish], keep_tokens=finish != Worker.STOP_STRING)
+        elif kind == Worker.STARTED:
+            stream._started(event[2], event[3])
+        elif kind == Worker.THOUGHT:
             stream._thought(event[3])
         elif kind == Worker.LOGPROBS:
             stream._told(event[2:])
-        elif kind == Worker.STARTED:
-            stream._started(event[2], event[3])
         elif kind == Worker.LEFT:
             stream._dropped(event[2], event[3])
         else:
             del streams[event[0]]
-            self._over(stream, kind, event)
-
-    def _over(self, stream: Pending[Any], kind: int, event: list[Any]) -> None:
-        if kind == Worker.ERROR:
-            error = _ERRORS.get(event[2], EngineError)
-            stream._end("error", error(event[3]))
-            return
-        finish, generated, first, rest, text = event[2:]
-        if text:
-            stream._feed(text)
-        stats = stream.stats
-        stats.generated_tokens = len(stream.tokens) if stream._cancelled else generated
-        stats.time_to_first_token = first
-        stats.tokens_per_second = (generated - 1) / rest if generated > 1 and rest > 0 else 0.0
-        stream._end(_FINISH[finish], keep_tokens=finish != Worker.STOP_STRING)
+            stream._end("error", _ERRORS.get(event[2], EngineError)(event[3]))
 
     def _own_event(self, kind: int, event: list[Any]) -> None:
         if kind == Worker.LOG:

@@ -154,9 +154,10 @@ class Pending(Generic[T]):
             finish = "cancelled"  # it may have ended by itself before the cancel reached the worker
         self.error = error
         self.finish = finish
-        callbacks, self._callbacks = self._callbacks, []
-        for function in callbacks:
-            function(self)
+        if self._callbacks:
+            callbacks, self._callbacks = self._callbacks, []
+            for function in callbacks:
+                function(self)
 
 
 class Answer(Pending[T]):
