@@ -75,6 +75,13 @@ static void begin(mk_engine *e) {
     e->trust[LINE_ENDS][0].share = 0.4;
 }
 
+/* What other replies have gained says little of this one: no more of it than a failed draft or two cost is carried over. */
+void mk_draft_begin(mk_engine *e) {
+    double most = mk_curve_at(&e->speaking_cost, 1);
+    most = 2 * (most > e->draft_plain ? most : e->draft_plain);
+    e->draft_account = e->draft_account < most ? e->draft_account : most;
+}
+
 static int32_t least(int32_t a, int32_t b) {
     return a < b ? a : b;
 }

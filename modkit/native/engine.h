@@ -228,6 +228,7 @@ struct mk_engine {
     uint32_t calibration;     /* the step it is at */
     bool drafted;             /* ever, or tried to: the account is open */
     double draft_account;     /* seconds that drafts may lose */
+    double draft_plain;       /* and seconds of the last batch that was weighed against one with drafts */
     mk_trust trust[4][MK_TRUSTS]; /* draft.c's: of what, and by the length of the match */
     struct mk_guesser *guesser;   /* guess.c's: the draft model, or NULL */
     double next_due;          /* when the batch is empty: until when */
@@ -362,6 +363,7 @@ double mk_clock(const mk_engine *e);
 
 /* draft.c: room for a draft, one that is at hand, what may be hoped of it, one for a price that is not known; says what
  * a decode brought, drafted or not, and returns how many drafted tokens are among it */
+void mk_draft_begin(mk_engine *e); /* a reply */
 int32_t mk_draft_room(mk_engine *e, const mk_slot *slot);
 int32_t mk_draft_find(mk_engine *e, mk_slot *slot, int32_t room);
 void mk_draft_hope(mk_engine *e, const mk_slot *slot, int32_t n, double *hopes);

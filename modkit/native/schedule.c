@@ -27,6 +27,7 @@ void mk_schedule_begin(mk_engine *e, mk_slot *slot) {
     slot->served = e->served;
     slot->skipped = 0;
     slot->due = 0;
+    mk_draft_begin(e);
 }
 
 void mk_batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
@@ -258,6 +259,7 @@ static void consider_drafts(mk_engine *e, choice *c) {
     }
     e->forecast.plain = c->cost[1] > 0 ? c->cost[c->size] : 1;
     e->forecast.rate = c->size / e->forecast.plain;
+    e->draft_plain = e->forecast.plain;
     run_around_first(e, c, &low, &high);
     for (int32_t i = low; i <= high; i++) {
         int32_t most = mk_draft_room(e, c->slots[i]);
