@@ -16,7 +16,7 @@ import msgpack
 
 from modkit.errors import ProtocolError
 
-__all__ = ["ERROR", "EVENT", "RECORDS", "REPLY", "REQUEST", "Decoder", "Limits", "Rate", "encode"]
+__all__ = ["ERROR", "EVENT", "RECORDS", "REPLY", "REQUEST", "Decoder", "Limits", "Rate", "encode", "records_of"]
 
 # The first element of every message says what it is.
 REQUEST = 0  # [0, id, method, params]; id 0 asks for no reply
@@ -54,6 +54,21 @@ def encode(message: list[Any] | tuple[Any, ...]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def records_of(data: bytes) -> bytes | None:
+    """The records, when `data` is one frame of them, whole; else None.
+
+    That is what arrives in nearly every frame of a game, which has emptied the caches by then: no parser, nothing
+    kept, no second look.
+    """
+    if data[4:6] != b"\x92\x04":
+        return None
+    width = _BIN.get(data[6:7], 0)
+    begin = 7 + width
+    if not width or int.from_bytes(data[:4], "big") != len(data) - 4:
+        return None
+    return data[begin:] if int.from_bytes(data[7:begin], "big") == len(data) - begin else None
+
+
 class Decoder:
     """Bytes in, in pieces of any size; messages out. Holds at most one frame and what was fed at once."""
 
@@ -67,19 +82,8 @@ class Decoder:
         self._data += data
 
     def records_in(self, data: bytes) -> bytes | None:
-        """The records, when nothing waits here and `data` is one frame of them, whole; else None, and feed() it.
-
-        That is what arrives in nearly every frame of a game, which has emptied the caches by then: no parser,
-        nothing kept, no second look.
-        """
-        if self._data or data[4:6] != b"\x92\x04":
-            return None
-        size = len(data) - 4
-        width = _BIN.get(data[6:7], 0)
-        begin = 7 + width
-        if not width or size > self.limits.frame or int.from_bytes(data[:4], "big") != size:
-            return None
-        return data[begin:] if int.from_bytes(data[7:begin], "big") == len(data) - begin else None
+        """records_of(data) when nothing waits here; else None, and feed() it."""
+        return None if self._data or len(data) - 4 > self.limits.frame else records_of(data)
 
     @property
     def waiting(self) -> int:

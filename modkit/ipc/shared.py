@@ -21,15 +21,13 @@ import sys
 from typing import Any
 
 from modkit.errors import ProtocolError
-from modkit.ipc.framing import RECORDS
+from modkit.ipc.framing import records_of
 from modkit.ipc.transport import CHUNK, Link
 
 __all__ = ["Inlet", "Outlet", "Region"]
 
 _COUNTS = 5
 _READ, _BYTES = 64, 128  # where the reader's number and the bytes begin
-# a frame of records: four bytes of length, an array of two, its kind, bytes of a length in one byte or in two
-_TWO, _BIN8, _BIN16, _LEAST = 0x92, 0xC4, 0xC5, 10
 _ROOM = 1 << 19  # bytes on their way at most: what arrives between two frames of a slow game
 
 
@@ -53,9 +51,8 @@ class Region:
     @classmethod
     def make(cls) -> Region | None:
         """A fresh one; None where there can be none."""
-        from modkit.native.worker import (
-            ORDERED,  # here: the child, who is waited for, opens one and needs no worker yet
-        )
+        # here: the child, who is waited for, opens a region and needs no worker yet
+        from modkit.native.worker import ORDERED
 
         if not ORDERED:
             return None
@@ -143,18 +140,12 @@ class Inlet:
         is in nearly every frame of a game that has news. Else None, and nothing is taken: read()."""
         size = self.written[0] - self.at
         at = self.at % _ROOM
-        if not _LEAST <= size <= CHUNK or at + size > _ROOM:
+        if not 0 < size <= CHUNK or at + size > _ROOM:
             return None
-        data = self._region.bytes[at : at + size]
-        begin = 8 if data[6] == _BIN8 else 9 if data[6] == _BIN16 else size
-        said = data[7] if begin == 8 else data[7] << 8 | data[8]
-        if data[4] != _TWO or data[5] != RECORDS or data[2] << 8 | data[3] != size - 4 or data[0] or data[1]:
-            return None
-        if said != size - begin:
-            return None
-        self.at += size
-        records = bytes(data[begin:])
-        self._region.read[0] = self.at
+        records = records_of(bytes(self._region.bytes[at : at + size]))
+        if records is not None:
+            self.at += size
+            self._region.read[0] = self.at
         return records
 
     def write(self, data: memoryview) -> int:

@@ -8,9 +8,9 @@
  *   - any thread: mk_table_*, mk_quiet_log(), mk_block_* (see there) and the tools at the end.
  * What blocks: mk_engine_close() alone (it joins the worker). Everything else only copies memory.
  * Who owns what: the table, the config's own fields and the texts model_path, cache_folder and cache_salt are copied,
- * requests and adapters whole. What else the config and the params in its blobs point at (splits, draft_path, quantise_params,
- * output, lists of devices or overrides) is the caller's and must stay as it is until mk_engine_close() has
- * returned; so must the library behind the table.
+ * requests and adapters whole. What else the config and the params in its blobs point at (splits, draft_path,
+ * quantise_params, output, lists of devices or overrides) is the caller's and must stay as it is until
+ * mk_engine_close() has returned; so must the library behind the table.
  *
  * Nothing here includes Python.h or a header of llama.cpp, so a C test can drive it with a scripted
  * library, and a C host could link it. Parameter structs of llama.cpp travel as opaque blobs that the

@@ -16,7 +16,7 @@
 enum {
     LEAST_MATCH = 2, /* one token alone is watched, but nothing is drafted for it */
     MOST_MATCH = 16,
-    FIRST_GUESS = 6, /* what the first guess at a trust counts, in tokens seen */
+    MOST_SEEN = 30,  /* tokens that a trust remembers */
     ASTRAY_AFTER = 3, /* misses in a row, and the reply is taken for one that does not quote, until a hit */
 };
 /* What a trust is of. A word or two stands somewhere before in every reply, but means a quotation only in those that
@@ -86,13 +86,18 @@ static int32_t least(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
+/* Not where the model cannot take back a token; nor where a choice is weighed, or each token is told with others. */
+static bool may_draft(const mk_engine *e, const mk_slot *slot) {
+    return !e->whole_only && !e->whole_states && slot->score == NULL && slot->job->ask.logprobs == 0;
+}
+
 /* How many tokens may be drafted: what the batch, the context, the reply and the ring have room for; so far from the
  * context's end that it is never full in the middle of a draft. */
 int32_t mk_draft_room(mk_engine *e, const mk_slot *slot) {
     uint32_t record = e->record_room + mk_told_room(slot), room = mk_ring_free(&e->ring), used = e->config.slots * record;
     int32_t most = least(e->config.draft < 0 ? -e->config.draft : e->config.draft, MK_MAX_DRAFT);
-    if (e->whole_only || e->whole_states || slot->score != NULL || slot->job->ask.logprobs > 0) {
-        return 0; /* the model cannot take back a token; or a choice is being weighed, or each token is told with others */
+    if (!may_draft(e, slot)) {
+        return 0;
     }
     most = least(most, e->batch_room - 1);
     most = least(most, (int32_t) e->info.context - slot->n_tokens - 2);
@@ -105,7 +110,7 @@ int32_t mk_draft_room(mk_engine *e, const mk_slot *slot) {
  * returned; 0 where they stood nowhere. */
 int32_t mk_draft_find(mk_engine *e, mk_slot *slot, int32_t room) {
     int32_t n = slot->n_tokens, behind = 0;
-    slot->match = e->config.draft == 0 || e->whole_only || e->whole_states ? 0 : find_match(slot->tokens, n, &behind);
+    slot->match = may_draft(e, slot) ? find_match(slot->tokens, n, &behind) : 0;
     if (slot->match == 0) {
         return 0;
     }
@@ -175,8 +180,7 @@ static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
         mk_guess_learn(e, slot->sure[i], right);
     }
     if (trust != NULL) {
-        trust->seen += trust->seen < 30;
-        trust->share += (right - trust->share) / (trust->seen + FIRST_GUESS);
+        mk_trust_learn(trust, right, MOST_SEEN);
         misses = right ? 0 : misses + 1;
     }
     slot->misses = misses;

@@ -19,7 +19,7 @@ enum {
     FIRST_SLICE = 16,  /* tokens that are read at once while nothing is known of their price */
     TRY_AGAIN = 64,    /* tokens said without it, after which it is tried once more */
     TRIAL = 2,         /* tokens of such a draft */
-    FIRST_GUESS = 6,   /* what the first estimate of a trust counts, in guesses seen */
+    MOST_SEEN = 40,    /* guesses that a trust remembers */
 };
 /* Seconds: what may be spent on finding out whether it pays; the most that is put aside of what it gained. */
 static const double ALLOWANCE = 0.5, SAVINGS = 2.0;
@@ -310,15 +310,10 @@ double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double wanted) {
     return spent;
 }
 
-static void learn(mk_trust *trust, bool right) {
-    trust->seen += trust->seen < 40;
-    trust->share += (right - trust->share) / (trust->seen + FIRST_GUESS);
-}
-
 /* A guess came true, or not. */
 void mk_guess_learn(mk_engine *e, int level, bool right) {
-    learn(&e->guesser->trust[level], right);
-    learn(&e->guesser->any, right);
+    mk_trust_learn(&e->guesser->trust[level], right, MOST_SEEN);
+    mk_trust_learn(&e->guesser->any, right, MOST_SEEN);
 }
 
 void mk_guess_book(mk_engine *e, double gained) {

@@ -152,4 +152,3 @@ void mk_run_add(mk_engine *e, mk_run r) {
         e->forecast.prefill += r.each;
     }
 }
-

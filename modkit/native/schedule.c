@@ -211,12 +211,13 @@ static drafts best_drafts(mk_engine *e, const choice *c, int32_t low, int32_t hi
             double worth = 0, hoped = 0;
             for (int32_t to = from; to <= high && n[to] >= k; to++) {
                 int32_t size = to - from + 1, total = size * (k + 1);
-                double seconds = mk_curve_at(&e->speaking_cost, total);
-                worth += c->worth[to] * hopes[to][k];
-                hoped += hopes[to][k];
+                double seconds;
                 if (total > outputs || total > known) {
                     break;
                 }
+                seconds = mk_curve_at(&e->speaking_cost, total);
+                worth += c->worth[to] * hopes[to][k];
+                hoped += hopes[to][k];
                 if (to >= c->first && worth / seconds > wanted && seconds - size / e->forecast.rate <= e->draft_account) {
                     wanted = worth / seconds;
                     best = (drafts){from, size, k, seconds, hoped / seconds};
@@ -361,6 +362,7 @@ void mk_batch_fill(mk_engine *e) {
         slot->output = -1;
         slot->n_batch = 0;
         slot->n_draft = slot->match = 0;
+        slot->guessed = false; /* a decode that was aborted told nobody what became of its draft */
         heaviest = mk_is_speaking(slot) && mk_weight(slot) > heaviest ? mk_weight(slot) : heaviest;
         if (mk_is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
