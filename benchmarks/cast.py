@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -24,13 +22,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks.cast_rivals import CONTEXT, RIVALS, prompt, result_of
+from benchmarks.child import measured
 from benchmarks.figures import Target, table
 from benchmarks.frame import python_for
 from benchmarks.models import cast_model
 
 __all__ = ["main", "section"]
 
-ROOT = Path(__file__).resolve().parent.parent
 WAYS = ("together", "in turn", "server")
 
 
@@ -125,18 +123,14 @@ def with_server(model: Path, cast: int, tokens: int, threads: int) -> dict[str, 
 
 
 def measure(way: str, model: Path, cast: int, tokens: int, threads: int) -> dict[str, float]:
-    """One cell in a fresh process. Raises RuntimeError when that fails."""
+    """One cell in a fresh process. Raises ChildFailed."""
     if way in RIVALS:
-        command = [python_for(way) or sys.executable, "-m", "benchmarks.cast_rivals", way, "--model", str(model)]
+        command, python = ["benchmarks.cast_rivals", way], python_for(way)
     else:
-        command = [sys.executable, "-m", "benchmarks.cast", "--child", way, "--model", str(model)]
-    command += ["--cast", str(cast), "--tokens", str(tokens), "--threads", str(threads)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{way} with {cast} speakers failed:\n{done.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+        command, python = ["benchmarks.cast", "--child", way], None
+    asked = ("--model", model, "--cast", cast, "--tokens", tokens, "--threads", threads)
+    found: dict[str, float] = measured(*command, *asked, python=python)
+    return found
 
 
 def _cell(

@@ -19,9 +19,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import hosts
+
+if TYPE_CHECKING:
+    from modkit import Stream
 
 __all__ = ["CONTEXT", "PROMPT", "THREADS"]
 
@@ -29,8 +32,8 @@ CONTEXT = 1024
 THREADS = 1
 PROMPT = "Once upon a time the keeper went out to the light"
 WARM_UP = 16  # tokens of the reply that is not counted
-QUIET_FRAMES = 600  # frames before, with an engine that has nothing to do: about as many as while four speak
-QUIET_TICKS = 1000  # the same for the idle host, whose frames are ticks of a millisecond
+QUIET_FRAMES = 300  # frames before, and as many after, with an engine that has nothing to do
+QUIET_TICKS = 500  # the same for the idle host, whose frames are ticks of a millisecond
 
 Result = dict[str, Any]
 
@@ -47,9 +50,16 @@ def _result(quiet: hosts.Frames, loud: hosts.Frames, faults: int, count: int) ->
     }
 
 
-def _quiet(a: argparse.Namespace, tick: Callable[[], None]) -> hosts.Frames:
+def _between_quiet(
+    a: argparse.Namespace, tick: Callable[[], None], loud: Callable[[], hosts.Frames]
+) -> tuple[hosts.Frames, hosts.Frames]:
+    """The frames of loud(), after those without generation: half of these come before it and half after, for a machine
+    that is shared grows faster or slower by more in ten seconds than what is looked for."""
     frames = QUIET_TICKS if a.mode == "idle" else QUIET_FRAMES
-    return hosts.run(a.mode, a.work, tick, lambda n: n >= frames)
+    before = hosts.run(a.mode, a.work, tick, lambda n: n >= frames)
+    played = loud()
+    after = hosts.run(a.mode, a.work, tick, lambda n: n >= frames)
+    return hosts.Frames([*before.work, *after.work], [*before.tick, *after.tick]), played
 
 
 def modkit(a: argparse.Namespace) -> Result:
@@ -60,21 +70,28 @@ def modkit(a: argparse.Namespace) -> Result:
             engine.tick()
             time.sleep(0.001)
         engine.generate(PROMPT, max_tokens=WARM_UP, temperature=0).result()
-        quiet = _quiet(a, engine.tick)
-        faults = hosts.faults()
         prompts = [PROMPT + " and" * i for i in range(a.streams)]
-        streams = [engine.generate(prompt, max_tokens=a.tokens, temperature=0) for prompt in prompts]
+        streams: list[Stream] = []
         seen = [0.0, 0.0, 0.0]  # host's clock at the first words, how many they were, its clock at the end
+        faults = 0
 
         def over(_: int) -> bool:
             if not seen[0] and streams[0].stats.generated_tokens:
                 seen[0], seen[1] = time.perf_counter(), streams[0].stats.generated_tokens
             return all(stream.done for stream in streams)
 
-        loud = hosts.run(a.mode, a.work, engine.tick, over)
-        seen[2] = time.perf_counter()
+        def speak() -> hosts.Frames:
+            nonlocal faults
+            before = hosts.faults()
+            streams.extend(engine.generate(prompt, max_tokens=a.tokens, temperature=0) for prompt in prompts)
+            played = hosts.run(a.mode, a.work, engine.tick, over)
+            seen[2] = time.perf_counter()
+            faults = hosts.faults() - before
+            return played
+
+        quiet, loud = _between_quiet(a, engine.tick, speak)
         count = sum(stream.stats.generated_tokens for stream in streams)
-        result = _result(quiet, loud, hosts.faults() - faults, count)
+        result = _result(quiet, loud, faults, count)
         result["tokens_per_second"] = sum(stream.stats.tokens_per_second for stream in streams)
         # the host's own clock, coarse by a frame, so that the worker's figure is not only its own word
         if a.streams == 1 and seen[2] > seen[0]:
@@ -117,11 +134,24 @@ class _Speaker:
 def _measure_rival(a: argparse.Namespace, reply: Callable[[int], Iterator[Any]]) -> Result:
     for _ in reply(WARM_UP):
         pass
-    quiet = _quiet(a, lambda: None)
-    faults = hosts.faults()
-    speaker = _Speaker(reply(a.tokens))
-    loud = hosts.run(a.mode, a.work, speaker.tick, lambda _: speaker.done)
-    result = _result(quiet, loud, hosts.faults() - faults, speaker.counted)
+    speaker: _Speaker | None = None
+    faults = 0
+
+    def tick() -> None:
+        if speaker is not None:
+            speaker.tick()
+
+    def speak() -> hosts.Frames:
+        nonlocal speaker, faults
+        before = hosts.faults()
+        speaker = speaking = _Speaker(reply(a.tokens))
+        played = hosts.run(a.mode, a.work, tick, lambda _: speaking.done)
+        faults = hosts.faults() - before
+        return played
+
+    quiet, loud = _between_quiet(a, tick, speak)
+    assert speaker is not None
+    result = _result(quiet, loud, faults, speaker.counted)
     result["tokens_per_second"] = speaker.rate()
     return result
 
@@ -194,15 +224,19 @@ def beside(a: argparse.Namespace) -> Result:
 
     library = load()
     program = plain.compile_program(library.path)
-    started = plain.start_program(
-        program, library.path, plain.params(library, CONTEXT, THREADS), Path(a.model), PROMPT, a.tokens
-    )
-    assert started.stderr is not None
-    if started.stderr.readline().strip() != "warm":
-        plain.result_of(started)  # raises what it said
-    loud = hosts.run(a.mode, a.work, lambda: None, lambda _: started.poll() is not None)
-    measured = plain.result_of(started)
-    quiet = _quiet(a, lambda: None)
+    blobs = plain.params(library, CONTEXT, THREADS)
+    measured: Result = {}
+
+    def speak() -> hosts.Frames:
+        started = plain.start_program(program, library.path, blobs, Path(a.model), PROMPT, a.tokens)
+        assert started.stderr is not None
+        if started.stderr.readline().strip() != "warm":
+            plain.result_of(started)  # raises what it said
+        played = hosts.run(a.mode, a.work, lambda: None, lambda _: started.poll() is not None)
+        measured.update(plain.result_of(started))
+        return played
+
+    quiet, loud = _between_quiet(a, lambda: None, speak)
     return {
         **_result(quiet, loud, measured["faults"], measured["tokens"]),
         **{key: measured[key] for key in ("tokens_per_second", "rss_kib", "token_ids")},

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.child import measured
 from benchmarks.figures import Target, table
 from benchmarks.models import ROOT, cast_model, quoting_model
 
@@ -123,16 +121,11 @@ def with_modkit(model: Path, name: str, count: int, rounds: int, threads: int) -
 
 
 def measure(name: str, kind: str, count: int, rounds: int, threads: int, quick: bool) -> dict[str, Any]:
-    """One model in a fresh process."""
+    """One model in a fresh process. Raises ChildFailed."""
     model = quoting_model(kind, quick) if name == "sable" else cast_model(kind, quick)
-    command = [sys.executable, "-m", "benchmarks.drafts", "--child", name, "--model", str(model)]
-    command += ["--count", str(count), "--rounds", str(rounds), "--threads", str(threads)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{name} in {kind} failed:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    asked = ("--child", name, "--model", model, "--count", count, "--rounds", rounds, "--threads", threads)
+    found: dict[str, Any] = measured("benchmarks.drafts", *asked, limit=3600)
+    return found
 
 
 def section(

@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from typing import Any
 
 from benchmarks import hosts, machine, plain, put, report
 from benchmarks.cells import CONTEXT, PROMPT, THREADS
+from benchmarks.child import ChildFailed, measured
 from benchmarks.models import FOLDER, frame_model, small_model
 
 __all__ = ["CELLS", "Cell", "main"]
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 180  # seconds for one measurement, after which it counts as failed
 
 
@@ -100,26 +99,13 @@ class Bench:
         python = python_for(cell.engine)
         if python is None:
             return {"failed": "not installed"}
-        # sixteen at once share the machine: fewer tokens each, or the round would take sixteen times as long; four have
-        # as many as one, for in a short talk the slowest ticks are those in which replies begin and end
-        tokens = self.tokens if cell.streams <= 4 else max(8, self.tokens // 3)
-        command = [python, "-m", "benchmarks.cells", cell.engine, cell.mode, "--model", str(self.model)]
-        command += ["--work", str(self.amount), "--tokens", str(tokens), "--streams", str(cell.streams)]
+        asked = ["--model", self.model, "--work", self.amount, "--tokens", self.tokens, "--streams", cell.streams]
         try:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                timeout=LIMIT,
+            result: dict[str, Any] = measured(
+                "benchmarks.cells", cell.engine, cell.mode, *asked, python=python, limit=LIMIT
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return {"failed": type(error).__name__}
-        if done.returncode != 0:
-            last = done.stderr.strip().splitlines()
-            return {"failed": last[-1][:200] if last else f"exit code {done.returncode}"}
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        except ChildFailed as error:
+            return {"failed": str(error).splitlines()[-1][:200]}
         return result
 
     def _measure_program(self) -> dict[str, Any]:
@@ -198,14 +184,14 @@ def main() -> None:
         last["again"] = {**last.get("again", {}), **{cell.key: machine.revision() for cell in chosen}}
         kept.write_text(json.dumps(last), encoding="utf-8")
     elif not a.again:
-        measured = {"commit": machine.revision(), "results": measure_all(Bench(tokens, model), rounds, CELLS)}
+        run = {"commit": machine.revision(), "results": measure_all(Bench(tokens, model), rounds, CELLS)}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(measured), encoding="utf-8")
-    measured = json.loads(kept.read_text(encoding="utf-8"))
+        kept.write_text(json.dumps(run), encoding="utf-8")
+    run = json.loads(kept.read_text(encoding="utf-8"))
     rows = [(c.key, c.engine, c.mode, c.streams) for c in CELLS]
-    text, targets = report.frame_section(measured["results"], rows, tokens, model)
-    text += f"\nMeasured at {measured['commit']}"
-    text += "".join(f"; {key} again at {commit}" for key, commit in measured.get("again", {}).items()) + ".\n"
+    text, targets = report.frame_section(run["results"], rows, tokens, model)
+    text += f"\nMeasured at {run['commit']}"
+    text += "".join(f"; {key} again at {commit}" for key, commit in run.get("again", {}).items()) + ".\n"
     print(text)
     if a.write:
         from benchmarks import cancel, startup

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -24,9 +22,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks import hosts
+from benchmarks.child import ChildFailed, measured
 from benchmarks.figures import table
 from benchmarks.frame import RIVALS, python_for
-from benchmarks.models import ROOT, frame_model, small_model
+from benchmarks.models import frame_model, small_model
 
 __all__ = ["main"]
 
@@ -133,15 +132,9 @@ def nobodywho(model: Path) -> dict[str, float]:
 
 
 def measure(way: str, model: Path) -> dict[str, float]:
-    """One load in a fresh process. Raises RuntimeError when that fails."""
-    command = [python_for(way) or sys.executable, "-m", "benchmarks.loading", "--child", way, "--model", str(model)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{way} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    """One load in a fresh process. Raises ChildFailed."""
+    found: dict[str, float] = measured("benchmarks.loading", "--child", way, "--model", model, python=python_for(way))
+    return found
 
 
 def main() -> None:
@@ -168,8 +161,8 @@ def main() -> None:
         for name in names if index % 2 == 0 else reversed(names):
             try:
                 found[name].append(measure(name, model))
-            except RuntimeError as error:
-                print(error, file=sys.stderr)
+            except ChildFailed as error:
+                print(f"{name}: {error}", file=sys.stderr)
     rows = []
     for name in names:
         if found[name]:

@@ -173,10 +173,10 @@ def frame_section(results: Results, rows: Rows, tokens: int, model: Path) -> tup
     libraries = sorted({r["library"] for rounds in results.values() for r in rounds if "library" in r})
     rounds = len(results.get("modkit.flat.1", ()))
     legend = (
-        f"Generated model of {model.stat().st_size / 1e6:.0f} MB, Q8_0; {tokens} tokens a reply (a third of"
-        f" that where sixteen speak); 1 inference thread; medians of {rounds} rounds. Frame work and tick:"
+        f"Generated model of {model.stat().st_size / 1e6:.0f} MB, Q8_0; {tokens} tokens a reply;"
+        f" 1 inference thread; medians of {rounds} rounds. Frame work and tick:"
         " p50 / p99 / max of a round, medians over the rounds, and in brackets the worst of all rounds."
-        " p99 ÷ without: frame work while a reply is generated ÷ before, in the same process. Faults: page"
+        " p99 ÷ without: frame work while a reply is generated ÷ before and after it, in the same process. Faults: page"
         " faults of the whole process during the reply. nobodywho chooses its own number of threads."
         f" Measured: {', '.join(libraries)}."
     )

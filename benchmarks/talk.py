@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -25,9 +23,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.child import measured
 from benchmarks.drafts import prompts
 from benchmarks.figures import Target, table
-from benchmarks.models import ROOT, quoting_model
+from benchmarks.models import quoting_model
 
 __all__ = ["main", "section"]
 
@@ -120,16 +119,10 @@ def with_server(model: Path, cast: int, turns: int, threads: int) -> dict[str, A
 
 
 def measure(way: str, model: Path, cast: int, turns: int, threads: int) -> dict[str, Any]:
-    """One cell in a fresh process. Raises RuntimeError when that fails."""
-    command = [sys.executable, "-m", "benchmarks.talk", "--child", way, "--model", str(model)]
-    command += ["--cast", str(cast), "--turns", str(turns), "--threads", str(threads)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{way} with {cast} speakers failed:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    """One cell in a fresh process. Raises ChildFailed."""
+    asked = ("--child", way, "--model", model, "--cast", cast, "--turns", turns, "--threads", threads)
+    found: dict[str, Any] = measured("benchmarks.talk", *asked)
+    return found
 
 
 def section(
