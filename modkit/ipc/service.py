@@ -200,7 +200,7 @@ class Session:
         path = self.service.inside(_text(params, "persona", 1000), "a persona")
         id = _text(params, "id", 60) if "id" in params else None
         npc = self.service.add(path, id)
-        return {"id": npc.id, "name": npc.name, "turns": len(npc.transcript)}
+        return {"id": npc.id, "name": npc.name, "turns": npc.turn_count}
 
     def _say(self, params: Mapping[str, Any]) -> Any:
         _only(params, "text", "npc", "facts", "options")

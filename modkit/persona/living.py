@@ -109,11 +109,12 @@ class Living:
 
     def undo(self) -> Turn | None:
         """Take back the last turn, as if it had not been said, in the save as well; returns it, None when there is
-        none. A reply under way is stopped. Returns at once; the save follows on the helper thread."""
+        none in the transcript. A reply under way is stopped. Returns at once; the save follows on the helper thread."""
         self.interrupt()
         if not self._turns:
             return None
         turn = self._turns.pop()
+        self._next = turn.place
         self._in_order(lambda: self._take_back(turn))
         return turn
 
@@ -133,7 +134,7 @@ class Living:
 
     def greet(self, facts: Iterable[str] = (), **options: Any) -> Stream:
         """The NPC speaks first, to the player who comes up. `facts`, `options` and errors as `say`. Returns at once."""
-        again = " again" if self._turns else ""
+        again = " again" if self.turn_count else ""
         player = options.get("speaker") or self.player
         return self.say("...", [f"{player} comes up to you{again}.", *facts], **options)
 
@@ -143,7 +144,8 @@ class Living:
         A mod may call this in a quiet moment; with `summaries` it is done after a reply. The next `say` stops it, and
         it is done another time. `options` are those of `Engine.chat`. Returns at once; raises what the engine does.
         """
-        due = [turn for turn in self._turns[: self._first] if turn.number > self._folded and turn.finish is not None]
+        gone = (turn for turn in self._turns if turn.place < self._first)
+        due = [turn for turn in gone if turn.number > self._folded and turn.finish is not None]
         if self.speaking or self._reflection is not None or len(due) < _FOLD_FROM:
             return None
         due = due[:_FOLD_AT_MOST]
@@ -220,6 +222,10 @@ class Living:
 
     # ---- on the helper thread ----
 
+    def _visible(self, earlier: Sequence[Turn]) -> list[Turn]:
+        """Those of the earlier turns that are still in the prompt."""
+        return [past for past in earlier if past.place >= self._first]
+
     def _experiences(self, turn: Turn) -> list[Experience]:
         """What is kept of a turn beside the turn itself: what she was told, and what she answered."""
         kept = []
@@ -238,7 +244,7 @@ class Living:
         self, question: str, turn: Turn, earlier: Sequence[Turn], found: tuple[Memory, ...], vector: bytes | None
     ) -> tuple[Memory, ...]:
         """The dump's memories and those of this game together, best first."""
-        visible = earlier[self._first :]
+        visible = self._visible(earlier)
         numbers = [past.number for past in visible if past.number]
         self.mind.save = self._store()
         try:
@@ -260,7 +266,7 @@ class Living:
     def _inner_facts(self, turn: Turn, earlier: Sequence[Turn]) -> tuple[str, ...]:
         """Mood and feelings, where they are not what the visible turns told last."""
         told: dict[str, str] = {}
-        for past in earlier[self._first :]:
+        for past in self._visible(earlier):
             told.update(past.told)
         around = {turn.player, *turn.present}
         now = prompt.inner_facts(turn.inner, around)
@@ -272,7 +278,7 @@ class Living:
             if turn in self._unsaved:
                 self._unsaved.remove(turn)
                 return
-        self._first = min(self._first, len(self._turns))
+        self._first = min(self._first, turn.place)
         self.mind.undo(turn.number)
         last = self.mind.last_summary()
         self._folded = last.turn if last is not None else 0
@@ -286,8 +292,14 @@ class Living:
     player: str
     _saving: Any
 
+    _next: int
+
     @property
     def speaking(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def turn_count(self) -> int:
         raise NotImplementedError
 
     def interrupt(self) -> None:

@@ -41,6 +41,7 @@ _log = logging.getLogger("modkit.persona")
 DEFAULTS: dict[str, Any] = {"max_tokens": 120, "temperature": 0.7}
 _PER_MESSAGE = 8  # tokens a chat template puts around a message
 _BYTES_PER_TOKEN = 3.0  # of text, until this model's own figure is known
+_KEPT = 256  # turns that have left the prompt and stay in memory: for summaries, undo() and who looks back
 _SILENCE = "..."  # the reply of a turn that was interrupted before its first word
 
 
@@ -90,7 +91,7 @@ class NPC(Living):
         try:
             self.save = save if save is None or isinstance(save, Save) else Save.open(save)
             self.id = id or self.persona.name
-            self._turns = [restored(turn, self.persona.name) for turn in self.save.turns(self.id)] if self.save else []
+            self._turns = self._restore()
             self._awaken(embedder, recollections, summaries)
         except SaveError:
             if self._owns_persona:
@@ -112,7 +113,8 @@ class NPC(Living):
         self._bytes_per_token = _BYTES_PER_TOKEN
         for turn in self._turns[-1:]:
             self._learn(turn)
-        self._first = 0  # of the turns that are still in the prompt; helper thread's after the first say
+        # The place of the first turn that is still in the prompt; the helper thread's after the first say.
+        self._first = self.turn_count - len(self._turns)
         self._speaking: tuple[Stream, Turn] | None = None
         self._unsaved: list[Turn] = []
         self._saving = threading.Lock()
@@ -125,8 +127,14 @@ class NPC(Living):
 
     @property
     def transcript(self) -> tuple[Turn, ...]:
-        """Every turn, oldest first; the last one may still be spoken."""
+        """The turns in memory, oldest first: those still in the prompt, and the last few hundred before them. The last
+        one may still be spoken. Older ones are in the save: `npc.save.turns(npc.id)`, off the frame."""
         return tuple(self._turns)
+
+    @property
+    def turn_count(self) -> int:
+        """How many turns were ever said to her, those included that are in the save alone."""
+        return self._turns[-1].place + 1 if self._turns else self._next
 
     @property
     def last_memories(self) -> tuple[Memory, ...]:
@@ -181,6 +189,7 @@ class NPC(Living):
         turn.chosen = None if memories is None else tuple(memories)
         names = self.persona.gate_names
         turn.state = state_of(self.state, names) | (state_of(state, names) if state else {})
+        turn.place = self.turn_count
         earlier = list(self._turns)
         if offer:
             options.setdefault("grammar", offer)
@@ -278,7 +287,7 @@ class NPC(Living):
             self.actions._put_back(turn.facts[-turn.noticed :] if turn.noticed else ())
             self._overheard[:0] = turn.heard
             if isinstance(stream.error, ContextOverflow):
-                self._first = max(self._first, (self._first + len(self._turns) + 1) // 2)
+                self._first = max(self._first, (self._first + turn.place + 1) // 2)
             return
         turn.reply, turn.finish, turn.raw = stream.text, stream.finish, marked(stream)
         turn.model = str(getattr(self.engine, "name", ""))
@@ -287,6 +296,7 @@ class NPC(Living):
         self._learn(turn)
         self._keep(turn)
         self._reflect_by_itself()
+        self._let_go()
 
     def _happened(self, event: object, turn: Turn) -> None:
         if isinstance(event, Call) and turn.finish is None and turn.offer is not None:
@@ -298,6 +308,18 @@ class NPC(Living):
             self.engine.background(self._commit)
         except ModkitError:  # the engine is gone; close() commits
             _log.debug("%s: the turn is committed when the NPC is closed", self.name)
+
+    def _restore(self) -> list[Turn]:
+        """The last turns of the save. `_next` is the place of the first turn that is said when there is none."""
+        kept = self.save.turns(self.id, _KEPT) if self.save else []
+        self._next = self.save.turn_count(self.id) - len(kept) if self.save else 0
+        return [restored(turn, self.persona.name, self._next + n) for n, turn in enumerate(kept)]
+
+    def _let_go(self) -> None:
+        """Leave what left the prompt long ago to the save: a character of a persistent world is spoken to for years."""
+        old = self._first - self._turns[0].place - _KEPT if self._turns else 0
+        if old >= _KEPT // 4:
+            del self._turns[:old]
 
     # On the helper thread.
 
@@ -325,7 +347,7 @@ class NPC(Living):
     def _so_far(self, earlier: list[Turn]) -> list[Message]:
         """The card and the turns that are still in the prompt."""
         messages = [prompt.system_message(self.persona.card, self.language)]
-        for past in earlier[self._first :]:
+        for past in self._visible(earlier):
             complete(past, self.name)
             messages.append(prompt.user_message(past.content or ""))
             own = past.tokens if past.finish in ("stop", "length") else ()
@@ -348,16 +370,22 @@ class NPC(Living):
         if context <= 0 or getattr(self.engine, "drops_turns", False):  # such an engine counts exactly
             return
         new = self._estimate(turn.content or "") + room
-        sizes = [self._estimate(past.content or past.words) + self._estimate(past.reply) for past in earlier]
         fixed = self._estimate(card) + new
-        total = fixed + sum(sizes[self._first :])
+        visible = self._visible(earlier)
+        total = guess = fixed + sum(map(self._estimate_turn, visible))
         last = earlier[-1] if earlier else None
         if last is not None and last.cost and last.first == self._first:
             total = last.cost + _PER_MESSAGE + new  # counted by the engine, for just these turns
         if total <= context:
             return
-        while self._first < len(earlier) and fixed + sum(sizes[self._first :]) > max(context // 2, fixed):
-            self._first += 1
+        for past in visible:
+            if guess <= max(context // 2, fixed):
+                break
+            guess -= self._estimate_turn(past)
+            self._first = past.place + 1
+
+    def _estimate_turn(self, turn: Turn) -> int:
+        return self._estimate(turn.content or turn.words) + self._estimate(turn.reply)
 
     def _estimate(self, text: str) -> int:
         return int(len(text.encode("utf-8", "replace")) / self._bytes_per_token) + _PER_MESSAGE

@@ -181,18 +181,24 @@ class Save:
         self.write(add)
         return numbers
 
-    def turns(self, npc: str) -> list[SavedTurn]:
-        """Every committed turn of `npc`, oldest first. Raises SaveError."""
+    def turns(self, npc: str, last: int | None = None) -> list[SavedTurn]:
+        """The committed turns of `npc`, oldest first: all, or the `last` so many. Raises SaveError."""
         with self.connection() as connection:
             rows: list[tuple[Any, ...]] = connection.execute(
                 "SELECT player, words, content, reply, finish, model, tokens, extra, id FROM turns "
-                "WHERE npc = ? ORDER BY id",
-                (npc,),
+                "WHERE npc = ? ORDER BY id DESC LIMIT ?",
+                (npc, -1 if last is None else max(0, last)),
             ).fetchall()
         try:
-            return [_turn(row) for row in rows]
+            return [_turn(row) for row in reversed(rows)]
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise self._damaged(error) from error
+
+    def turn_count(self, npc: str) -> int:
+        """How many turns of `npc` are committed. Raises SaveError."""
+        with self.connection() as connection:
+            row: Any = connection.execute("SELECT count(*) FROM turns WHERE npc = ?", (npc,)).fetchone()
+        return int(row[0])
 
     def get_state(self, owner: str, key: str) -> bytes | None:
         """The bytes that `owner` (a mod's id) put under `key`, or None. Raises SaveError."""

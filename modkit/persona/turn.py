@@ -38,7 +38,8 @@ class Turn:
     cost: int = 0
     prompt_tokens: int = 0
     prompt_bytes: int = 0  # of all contents of that prompt
-    first: int = 0  # the oldest turn that was in it
+    place: int = 0  # among all turns ever said to her, from 0
+    first: int = 0  # the place of the oldest turn that was in the prompt
     state: dict[str, Any] = field(default_factory=dict, repr=False)  # of the game, what the gates ask for
     raw: str = ""  # the reply with its marks, when there were any
     deeds: list[Deed] = field(default_factory=list)
@@ -83,7 +84,7 @@ def to_save(turn: Turn, name: str) -> SavedTurn:
     )
 
 
-def restored(saved: SavedTurn, name: str) -> Turn:
+def restored(saved: SavedTurn, name: str, place: int) -> Turn:
     """A turn of an earlier run. Its cost is measured anew, because its window of turns is not kept.
 
     Its tokens are left behind: the cache they named is gone, and the model of that name may be another one now.
@@ -104,6 +105,7 @@ def restored(saved: SavedTurn, name: str) -> Turn:
         saved.model,
         prompt_tokens=counts[0],
         prompt_bytes=counts[1],
+        place=place,
         raw=str(extra.get("raw") or ""),
         deeds=_deeds(extra.get("deeds"), name),
         present=tuple(str(who) for who in extra.get("present") or ()),

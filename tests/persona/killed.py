@@ -43,7 +43,7 @@ def building(folder: Path, done: Report) -> None:
 def speaking(folder: Path, done: Report) -> None:
     with Persona.open(folder / "still.persona") as persona:
         npc = NPC(persona, FakeEngine([REPLY], pace=9), save=folder / "say.save")
-        first = len(npc.transcript)
+        first = npc.turn_count
         for n in range(first, first + 1000):
             npc.say(f"My name is number {n}.").result()
             done(n)

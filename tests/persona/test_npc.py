@@ -10,6 +10,7 @@ import pytest
 
 from modkit.errors import ContextOverflow, EngineDied, EngineError, OptionError, PersonaError, SaveError
 from modkit.persona import NPC, Persona, Save
+from modkit.persona.save import SavedTurn
 from modkit.testing import FakeEngine, FakeRequest
 from tests.persona.support import built, text_file
 
@@ -217,6 +218,44 @@ def test_a_context_that_was_misjudged_recovers(mara: Persona) -> None:
     assert "error" in ends
     assert ("error", "error") not in pairwise(ends)  # what failed once is said again with half of the past
     assert len(npc.transcript) == ends.count("stop")
+
+
+def test_a_character_who_is_spoken_to_for_years_keeps_the_last_turns_in_memory(mara: Persona, tmp_path: Path) -> None:
+    engine = FakeEngine(["word " * 5], context=600, pace=9)
+    with NPC(mara, engine, save=tmp_path / "a.save", memories=0, recollections=0) as npc:
+        for n in range(450):
+            spoken(npc, f"Number {n}.", max_tokens=30)
+            said = [text for role, text in contents(engine) if role == "user"]
+            numbers = [int(text.split()[-1].strip(".")) for text in said]
+            assert numbers == list(range(numbers[0], n + 1))  # what is let go of was in no prompt any more
+        kept = [turn.words for turn in npc.transcript]
+        assert npc.turn_count == 450 and 256 < len(kept) < 400
+        assert kept == [f"Number {n}." for n in range(450 - len(kept), 450)]
+        for n in range(449, 429, -1):
+            taken = npc.undo()
+            assert taken is not None and taken.words == f"Number {n}."
+        spoken(npc, "Number 430.", max_tokens=30)
+        assert npc.turn_count == 431 == npc.transcript[-1].place + 1
+    with Save.open(tmp_path / "a.save") as save:
+        assert [turn.words for turn in save.turns("Mara")] == [f"Number {n}." for n in range(431)]
+        assert [turn.words for turn in save.turns("Mara", 2)] == ["Number 429.", "Number 430."]
+        assert (save.turns("Mara", 0), save.turn_count("Mara"), save.turn_count("Edda")) == ([], 431, 0)
+
+
+def test_a_long_save_is_not_read_from_its_beginning(mara: Persona, tmp_path: Path) -> None:
+    with Save.open(tmp_path / "a.save") as save:
+        said = (SavedTurn("Player", f"Number {n}.", f"Player: Number {n}.", "Yes.", "stop") for n in range(3000))
+        save.add_turns("Mara", list(said))
+    engine = FakeEngine(["Yes."], context=600)
+    with NPC(mara, engine, save=tmp_path / "a.save", memories=0, recollections=0) as npc:
+        assert npc.turn_count == 3000 and npc.transcript[0].words == "Number 2744."
+        spoken(npc, "Number 3000.", max_tokens=30)
+        assert contents(engine)[-3:] == [
+            ("user", "Player: Number 2999."),
+            ("assistant", "Yes."),
+            ("user", "Player: Number 3000."),
+        ]
+        assert counted(engine.requests[-1]) + 30 <= 600 and npc.turn_count == 3001
 
 
 # The save.
