@@ -288,11 +288,9 @@ class Lessons(corpus.Corpus):
         giving = rng.random() < 0.6
         offered = given if giving else led
         willing = bool(offered) and rng.random() < 0.6
-        if willing:
-            x = rng.choice(offered)
-        else:
-            others = [self.thing() for _ in range(4)] if giving else invented.SPOTS
-            x = rng.choice([other for other in others if other not in offered])
+        x = rng.choice(offered) if willing else self.thing() if giving else rng.choice(invented.SPOTS)
+        while not willing and x in offered:  # two of three things are common ones, so this happens
+            x = self.thing() if giving else rng.choice(invented.SPOTS)
         asked = rng.choice(GIVE if giving else LEAD).format(x=x)
         if willing:
             key = "item" if giving else "place"
