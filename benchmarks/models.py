@@ -6,6 +6,7 @@ matter there is `quoting_model`: the demo's model, which does quote what it is t
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,13 @@ def quoting_model(tensor_type: str, quick: bool = False) -> Path:
     The larger shape is hers with zeros around it: a matrix of 1024 has hers in its corner, the layers behind hers
     add nothing. So it costs what a model of 250 million weights costs, and says what she says.
     """
-    path = FOLDER / f"sable-{'own' if quick else 'large'}-{tensor_type}.gguf"
+    source = ROOT / "examples" / "npc_character" / "sable.gguf"
+    which = hashlib.sha256(source.read_bytes()).hexdigest()[:8]  # a Sable who was trained anew says other words
+    path = FOLDER / f"sable-{which}-{'own' if quick else 'large'}-{tensor_type}.gguf"
     if not path.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
-        _spread(ROOT / "examples" / "npc_character" / "sable.gguf", unfinished, tensor_type, large=not quick)
+        _spread(source, unfinished, tensor_type, large=not quick)
         unfinished.replace(path)
     return path
 
