@@ -1,8 +1,7 @@
 """Three games to measure in: one that waits, one at 60 frames a second, one that never rests.
 
 A frame is pure Python of a fixed amount (8 ms of it when nothing disturbs), then one tick. Times are
-nanoseconds, kept in arrays made beforehand. Standard library only: rivals run this in environments of
-their own.
+nanoseconds. Standard library only: rivals run this in environments of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ __all__ = ["FRAME_NS", "MODES", "WORK_MS", "Frames", "calibrate", "faults", "rss
 MODES = ("idle", "60fps", "flat")
 FRAME_NS = 1_000_000_000 // 60
 WORK_MS = 8.0
-ROOM = 30_000  # frames there is room for: half a minute of the idle host, minutes of the others
 
 
 def work(amount: int) -> int:
@@ -55,19 +53,21 @@ class Frames:
 
 def run(mode: str, amount: int, tick: Callable[[], None], over: Callable[[int], bool]) -> Frames:
     """Plays frames in a mode until over(frames so far) is true. The idle host ticks each millisecond."""
-    work_ns, tick_ns = array("q", bytes(8 * ROOM)), array("q", bytes(8 * ROOM))
+    work_ns, tick_ns = array("q"), array("q")
     clock = time.perf_counter_ns
     busy = mode != "idle"
     n = 0
     boundary = clock() + FRAME_NS
-    while n < ROOM and not over(n):
+    while not over(n):
         begun = clock()
         if busy:
             work(amount)
         worked = clock()
         tick()
         ticked = clock()
-        work_ns[n], tick_ns[n] = worked - begun, ticked - worked
+        if busy:
+            work_ns.append(worked - begun)
+        tick_ns.append(ticked - worked)
         n += 1
         if mode == "idle":
             time.sleep(0.001)
@@ -78,7 +78,7 @@ def run(mode: str, amount: int, tick: Callable[[], None], over: Callable[[int], 
                 boundary += FRAME_NS
             else:  # late: the next frame begins now, as in a game without a queue of frames
                 boundary = clock() + FRAME_NS
-    return Frames(work_ns[:n] if busy else (), tick_ns[:n])
+    return Frames(work_ns, tick_ns)
 
 
 def faults() -> int:
