@@ -4,8 +4,9 @@
 
 A prompt of 3,000 tokens is cancelled at a different place of its prefill each time: once alone, once
 while another stream speaks. For that other stream the gaps between its tokens are compared: with nobody
-else, while the long prompt is prefilled, and around the cancel. On the small test model; --large takes
-the model of the frame table. The host ticks every half millisecond.
+else, while the long prompt is prefilled, around the cancel, and while such a prompt is read to its end: for
+slices late in a prompt take longer, and what comes around a cancel is later than all that came before it.
+On the small test model; --large takes the model of the frame table. The host ticks every half millisecond.
 """
 
 from __future__ import annotations
@@ -87,11 +88,13 @@ def _cancel(engine: Engine, index: int, delay: float, gaps: _Gaps | None) -> tup
     return took, stream.stats.prompt_tokens, stream.text
 
 
-def _prefill_seconds(engine: Engine, index: int, limit: float = 5.0) -> float:
+def _prefill_seconds(
+    engine: Engine, index: int, limit: float = 5.0, each: Callable[[], None] = lambda: None
+) -> float:
     """How long the whole prefill takes, or the limit when that is sooner."""
     stream = engine.generate(_prompt(index), max_tokens=1, temperature=0)
     begun = time.perf_counter()
-    _wait(engine, lambda: stream.done or time.perf_counter() - begun > limit)
+    _wait(engine, lambda: stream.done or time.perf_counter() - begun > limit, each)
     took = time.perf_counter() - begun
     stream.cancel()
     _wait(engine, lambda: stream.done)
@@ -126,6 +129,8 @@ def _beside_a_speaker(model: Path, runs: int) -> tuple[list[float], dict[str, li
             gaps.mark("with nobody else")
             until = time.perf_counter() + 0.3
             _wait(engine, lambda t=until: time.perf_counter() > t, gaps.look)  # type: ignore[misc]
+            gaps.mark("while one is read to its end")
+            _prefill_seconds(engine, 2000 + len(cancels), 20.0, gaps.look)
             for _ in range(min(3, runs - len(cancels))):
                 if speaker.done:
                     break
@@ -164,8 +169,8 @@ def section(runs: int, large: bool = False) -> tuple[str, list[Target]]:
             *((f"the other's gap between tokens, {name}", v) for name, v in gaps.items() if v),
         )
     ]
-    prefill, around = gaps["while a long prompt is prefilled"], gaps["around the cancel"]
-    noticed = max(around) <= max(prefill) * 1.05 + 1
+    whole, around = gaps["while one is read to its end"], gaps["around the cancel"]
+    noticed = max(around) <= max(whole) * 1.05 + 1
     targets = [
         Target(
             f"cancel during a prefill of {PROMPT_TOKENS} tokens: done ≤ {LIMIT_MS:.0f} ms later",
@@ -173,8 +178,8 @@ def section(runs: int, large: bool = False) -> tuple[str, list[Target]]:
             max(*alone, *beside) <= LIMIT_MS,
         ),
         Target(
-            "no other stream notices the cancel (its longest gap is none longer than during the prefill)",
-            f"{max(around):.1f} ms against {max(prefill):.1f} ms",
+            "no other stream notices the cancel (its longest gap is none longer than when nobody cancels)",
+            f"{max(around):.1f} ms against {max(whole):.1f} ms",
             noticed,
         ),
         Target(

@@ -1,7 +1,7 @@
 """Builds Sable's model from nothing but this folder and her dump: ``python examples/npc_character/train/train.py``.
 
-Corpus, vocabulary, four stages of training and ``sable.gguf``, in that order; the seeds fix all of it. Takes about
-a hundred minutes on two cores. See README.md beside this file.
+Corpus, vocabulary, four stages of training and ``sable.gguf``, in that order; the seeds fix all of it. Takes an
+hour or two on two cores. See README.md beside this file.
 """
 
 from __future__ import annotations
