@@ -42,6 +42,24 @@ class Stats:
     dropped_tokens: int = 0
 
 
+class LiveStats(Stats):
+    """A stream's: until it is set, `generated_tokens` is how many tokens the stream has. A token that arrives costs the
+    frame no way to this object: with sixteen speakers in one tick, a tenth of the tick."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        super().__init__()
+        self._tokens = tokens
+        self._final: int | None = None
+
+    @property
+    def generated_tokens(self) -> int:
+        return len(self._tokens) if self._final is None else self._final
+
+    @generated_tokens.setter
+    def generated_tokens(self, value: int) -> None:
+        self._final = value
+
+
 class Arrival:
     """What a coroutine yields while it waits for a stream; the host asks ready() each frame."""
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modkit.engine.marks import Call, MarkReader, Sentence, Tag
-from modkit.engine.pending import Arrival, Pending
+from modkit.engine.pending import Arrival, LiveStats, Pending
 from modkit.engine.sentences import Sentences
 from modkit.errors import ModkitError
 
@@ -48,6 +48,7 @@ class Stream(Pending[str]):
         self._parts: list[str] = []
         self._taken = 0
         self._tokens: list[int] = []
+        self.stats = LiveStats(self._tokens)
         self._logprobs: list[TokenLogprob] = []
         self._thoughts: list[str] = []
         self._thoughts_taken = 0
@@ -208,7 +209,6 @@ class Stream(Pending[str]):
             return
         if token >= 0:
             self._tokens.append(token)
-            self.stats.generated_tokens += 1
         if text:
             if self._reader is not None:
                 self._raw.append(text)
