@@ -191,7 +191,8 @@ def main() -> None:
     rows = [(c.key, c.engine, c.mode, c.streams) for c in CELLS]
     text, targets = report.frame_section(run["results"], rows, tokens, model)
     text += f"\nMeasured at {run['commit']}"
-    text += "".join(f"; {key} again at {commit}" for key, commit in run.get("again", {}).items()) + ".\n"
+    again = run.get("again", {}).items()
+    text += "".join(f"; {key} again at {at}, {len(run['results'][key])} rounds" for key, at in again) + ".\n"
     print(text)
     if a.write:
         from benchmarks import cancel, startup
