@@ -52,14 +52,16 @@ def _result(quiet: hosts.Frames, loud: hosts.Frames, faults: int, count: int) ->
 
 def _between_quiet(
     a: argparse.Namespace, tick: Callable[[], None], loud: Callable[[], hosts.Frames]
-) -> tuple[hosts.Frames, hosts.Frames]:
-    """The frames of loud(), after those without generation: half of these come before it and half after, for a machine
-    that is shared grows faster or slower by more in ten seconds than what is looked for."""
+) -> tuple[hosts.Frames, hosts.Frames, int]:
+    """The frames without generation, those of loud(), and the page faults of these. Half of the former come before and
+    half after, for a machine that is shared grows faster or slower by more in ten seconds than what is looked for."""
     frames = QUIET_TICKS if a.mode == "idle" else QUIET_FRAMES
     before = hosts.run(a.mode, a.work, tick, lambda n: n >= frames)
+    faults = hosts.faults()
     played = loud()
+    faults = hosts.faults() - faults
     after = hosts.run(a.mode, a.work, tick, lambda n: n >= frames)
-    return hosts.Frames([*before.work, *after.work], [*before.tick, *after.tick]), played
+    return hosts.Frames([*before.work, *after.work], [*before.tick, *after.tick]), played, faults
 
 
 def modkit(a: argparse.Namespace) -> Result:
@@ -73,7 +75,6 @@ def modkit(a: argparse.Namespace) -> Result:
         prompts = [PROMPT + " and" * i for i in range(a.streams)]
         streams: list[Stream] = []
         seen = [0.0, 0.0, 0.0]  # host's clock at the first words, how many they were, its clock at the end
-        faults = 0
 
         def over(_: int) -> bool:
             if not seen[0] and streams[0].stats.generated_tokens:
@@ -81,15 +82,12 @@ def modkit(a: argparse.Namespace) -> Result:
             return all(stream.done for stream in streams)
 
         def speak() -> hosts.Frames:
-            nonlocal faults
-            before = hosts.faults()
             streams.extend(engine.generate(prompt, max_tokens=a.tokens, temperature=0) for prompt in prompts)
             played = hosts.run(a.mode, a.work, engine.tick, over)
             seen[2] = time.perf_counter()
-            faults = hosts.faults() - before
             return played
 
-        quiet, loud = _between_quiet(a, engine.tick, speak)
+        quiet, loud, faults = _between_quiet(a, engine.tick, speak)
         count = sum(stream.stats.generated_tokens for stream in streams)
         result = _result(quiet, loud, faults, count)
         result["tokens_per_second"] = sum(stream.stats.tokens_per_second for stream in streams)
@@ -135,21 +133,17 @@ def _measure_rival(a: argparse.Namespace, reply: Callable[[int], Iterator[Any]])
     for _ in reply(WARM_UP):
         pass
     speaker: _Speaker | None = None
-    faults = 0
 
     def tick() -> None:
         if speaker is not None:
             speaker.tick()
 
     def speak() -> hosts.Frames:
-        nonlocal speaker, faults
-        before = hosts.faults()
+        nonlocal speaker
         speaker = speaking = _Speaker(reply(a.tokens))
-        played = hosts.run(a.mode, a.work, tick, lambda _: speaking.done)
-        faults = hosts.faults() - before
-        return played
+        return hosts.run(a.mode, a.work, tick, lambda _: speaking.done)
 
-    quiet, loud = _between_quiet(a, tick, speak)
+    quiet, loud, faults = _between_quiet(a, tick, speak)
     assert speaker is not None
     result = _result(quiet, loud, faults, speaker.counted)
     result["tokens_per_second"] = speaker.rate()
@@ -236,7 +230,7 @@ def beside(a: argparse.Namespace) -> Result:
         measured.update(plain.result_of(started))
         return played
 
-    quiet, loud = _between_quiet(a, lambda: None, speak)
+    quiet, loud, _ = _between_quiet(a, lambda: None, speak)
     return {
         **_result(quiet, loud, measured["faults"], measured["tokens"]),
         **{key: measured[key] for key in ("tokens_per_second", "rss_kib", "token_ids")},

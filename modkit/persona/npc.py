@@ -114,7 +114,7 @@ class NPC(Living):
         for turn in self._turns[-1:]:
             self._learn(turn)
         # The place of the first turn that is still in the prompt; the helper thread's after the first say.
-        self._first = self.turn_count - len(self._turns)
+        self._first = self._next
         self._speaking: tuple[Stream, Turn] | None = None
         self._unsaved: list[Turn] = []
         self._saving = threading.Lock()
@@ -310,7 +310,7 @@ class NPC(Living):
             _log.debug("%s: the turn is committed when the NPC is closed", self.name)
 
     def _restore(self) -> list[Turn]:
-        """The last turns of the save. `_next` is the place of the first turn that is said when there is none."""
+        """The last turns of the save. `_next` is the place of the first of them, or of what is said first."""
         kept = self.save.turns(self.id, _KEPT) if self.save else []
         self._next = self.save.turn_count(self.id) - len(kept) if self.save else 0
         return [restored(turn, self.persona.name, self._next + n) for n, turn in enumerate(kept)]

@@ -288,9 +288,10 @@ class Lessons(corpus.Corpus):
         giving = rng.random() < 0.6
         offered = given if giving else led
         willing = bool(offered) and rng.random() < 0.6
-        x = rng.choice(offered) if willing else self.thing() if giving else rng.choice(invented.SPOTS)
+        anything = self.thing if giving else lambda: rng.choice(invented.SPOTS)
+        x = rng.choice(offered) if willing else anything()
         while not willing and x in offered:  # two of three things are common ones, so this happens
-            x = self.thing() if giving else rng.choice(invented.SPOTS)
+            x = anything()
         asked = rng.choice(GIVE if giving else LEAD).format(x=x)
         if willing:
             key = "item" if giving else "place"
