@@ -2,13 +2,16 @@
  * allocates nothing. */
 #include "schedule.h"
 
+#include <math.h>
+
 enum {
     FIRST_SLICE = 16, /* while nothing is known of its price */
     LONG = 32,        /* tokens of a slice that need no more: what is saved is not worth the wait of those who speak */
 };
 
-/* Seconds that a slice may take for the sake of its price: alone; beside speakers; beside more important ones. */
-static const double MOST_ALONE = 0.5, MOST_BESIDE = 0.25, MOST_BENEATH = 0.1;
+/* Seconds that a slice may take for the sake of its price: alone; beside speakers (where many prompts wait, twice that);
+ * beside more important ones. */
+static const double MOST_ALONE = 0.6, MOST_BESIDE = 0.3, MOST_BENEATH = 0.1;
 
 /* After a late frame slices take half the time, down to an eighth; each half second without one gives back a fifth. */
 static double scale(mk_engine *e) {
@@ -33,25 +36,51 @@ static double prefill_cost(const mk_engine *e, int32_t n) {
     return seconds <= 0 || (spoken > 0 && spoken < seconds) ? spoken : seconds;
 }
 
-/* As many tokens as the usual time holds. Where a short slice is dear by the token (a batch of few tokens is, on
- * a CPU), it may take up to `most` seconds while each doubling saves a tenth of the price: a prompt that is read
- * at half the speed keeps everybody waiting for longer in the end. What a doubling saves is known from the
- * calibration or, where nobody is disturbed by it, tried. */
-static int32_t slice(mk_engine *e, bool alone, double most) {
-    double share = scale(e) / e->crowd, seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * share;
-    int32_t n = MK_LEAST_SLICE, room = e->batch_room;
+/* 8, 16, 24, 32, 48, 64, 96 …: the next of them above n. */
+static int32_t longer(int32_t n) {
+    int32_t m = 8;
+    while (m <= n) {
+        m += (m & (m - 1)) != 0 ? m / 3 : m >= 16 ? m / 2 : m;
+    }
+    return m;
+}
+
+/* Where more wait than speak, all wait less in the end if those who speak wait for longer slices. */
+static double most_beside(const mk_company *who) {
+    double more = 2.0 * who->reading / (1 + who->speaking);
+    return MOST_BESIDE * (more < 1 ? 1 : more > 2 ? 2 : more);
+}
+
+/* As many tokens as the usual time holds. Where a short slice is dear by the token (a batch of few tokens is, on a
+ * CPU, and the speakers' decode goes along with each), it may take up to `most` seconds while each doubling saves a
+ * tenth of the price, or a twentieth where many wait: a prompt that is read at half the speed keeps everybody waiting
+ * for longer in the end. What a doubling saves is known from the calibration or, where nobody is disturbed by it, tried. */
+static int32_t slice(mk_engine *e, const mk_company *who, double most) {
+    bool alone = who->speaking == 0;
+    double late = scale(e), share = late / e->crowd;
+    double seconds = (alone ? e->config.slice_seconds_alone : e->config.slice_seconds) * share;
+    double beside = who->decoded > 0 ? mk_curve_at(&e->speaking_cost, who->decoded) : 0, least;
+    double power = who->reading > 1 + who->speaking ? 0.93 : 0.85; /* 2 to the power of 0.93 is 2 * 0.95, of 0.85 2 * 0.9 */
+    int32_t n = MK_LEAST_SLICE, longest = e->batch_room;
     if (prefill_cost(e, 1) <= 0) {
         return FIRST_SLICE;
     }
-    while (n < room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
+    while (n < e->batch_room && prefill_cost(e, n + 1 + n / 16) <= seconds) {
         n += 1 + n / 16;
     }
-    most = alone || n < LONG ? most : 0;
-    for (int32_t m = 2 * n; m <= room && (alone || m <= 2 * LONG) && prefill_cost(e, m) <= most * share; m *= 2) {
-        bool try = alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX);
-        n = try || prefill_cost(e, m) / m < 0.9 * prefill_cost(e, n) / n ? m : n;
+    if (!alone) {
+        double times = most > MOST_BESIDE ? most / MOST_BESIDE : 1;
+        longest = n < LONG * late ? (int32_t) (2 * LONG * late * times) : 0;
     }
-    return n > room ? room : n;
+    least = (prefill_cost(e, n) + beside) * pow(n, -power);
+    for (int32_t m = longer(n); m <= longest && m <= e->batch_room && prefill_cost(e, m) <= most * share; m = longer(m)) {
+        double price = (prefill_cost(e, m) + beside) * pow(m, -power);
+        if (price < least || (alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX))) {
+            least = price < least ? price : least;
+            n = m;
+        }
+    }
+    return n > e->batch_room ? e->batch_room : n;
 }
 
 /* Whose prompt is read first: the one with the least left to read, by weight. A short question need not wait
@@ -87,13 +116,13 @@ static void share_slice(const mk_engine *e, int32_t budget, int32_t n_prefilling
 }
 
 /* In one shared cache: beside the speakers, parts of several prompts. */
-void mk_prefill_add(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling) {
+void mk_prefill_add(mk_engine *e, const mk_company *who, uint64_t prefilling) {
     int32_t take[MK_MAX_SLOTS] = {0};
-    if (n_prefilling == 0) {
+    if (who->reading == 0) {
         return;
     }
-    atomic_store(&e->alone, !speaking && n_prefilling == 1 ? prefilling : 0);
-    share_slice(e, slice(e, !speaking, speaking ? MOST_BESIDE : MOST_ALONE), n_prefilling, take);
+    atomic_store(&e->alone, who->speaking == 0 && who->reading == 1 ? prefilling : 0);
+    share_slice(e, slice(e, who, who->speaking > 0 ? most_beside(who) : MOST_ALONE), who->reading, take);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (take[i] > 0) {
             mk_batch_add(e, &e->slots[i], take[i]);
@@ -124,20 +153,27 @@ static int32_t goes_with(const mk_engine *e, int32_t i, int32_t each) {
     return left < each ? left : each;
 }
 
+/* Of equal parts, each of which has room, the first; by fours, which CPUs compute together, where that is a matter of taste. */
+static int32_t part(int32_t whole, int32_t room) {
+    int32_t parts = (whole + room - 1) / room, even = (whole + parts - 1) / parts, fours = (even + 3) / 4 * 4;
+    return fours <= room ? fours : even;
+}
+
 /* With a cache for each, llama.cpp computes as many tokens of neighbours together as all of them have, and what is
  * left of each by itself. So short prompts are read together with their neighbours', the same number of tokens of
  * each: slots[low .. high], `each` of them. */
-mk_run mk_run_choose(mk_engine *e, int32_t speakers, double heaviest_speaker) {
+mk_run mk_run_choose(mk_engine *e, const mk_company *who) {
     int32_t next = next_prompt(e);
-    double most = heaviest_speaker <= 0 ? MOST_ALONE : heaviest_speaker <= mk_weight(&e->slots[next]) ? MOST_BESIDE : MOST_BENEATH;
-    int32_t room = slice(e, heaviest_speaker <= 0, most), left = e->batch_room - speakers; /* at least 1: a slot reads */
-    mk_run r = {next, next, 0};
-    room = room < left ? room : left;
-    r.each = goes_with(e, next, room);
+    bool beneath = who->speaking > 0 && who->heaviest > mk_weight(&e->slots[next]);
+    double most = who->speaking == 0 ? MOST_ALONE : beneath ? MOST_BENEATH : most_beside(who);
+    int32_t room = slice(e, who, most), free = e->batch_room - who->decoded; /* at least 1: a slot reads */
+    int32_t longest = room + room / 8 < free ? room + room / 8 : free;      /* for the sake of whole prompts */
+    int32_t whole = mk_prefill_left(&e->slots[next]);
+    mk_run r = {next, next, whole <= longest ? whole : part(whole, room < free ? room : free)};
     for (;;) {
         int32_t n = r.high - r.low + 1, below = goes_with(e, r.low - 1, r.each), above = goes_with(e, r.high + 1, r.each);
         int32_t more = below > above ? below : above;
-        if (more * (n + 1) <= r.each * n || more * (n + 1) > room) {
+        if (more * (n + 1) <= r.each * n || more * (n + 1) > longest) {
             return r;
         }
         r.each = more;

@@ -348,8 +348,8 @@ static void add_apart(mk_engine *e, const choice *c, mk_run r, double pace, doub
 
 void mk_batch_fill(mk_engine *e) {
     choice c = {.n = 0};
-    int32_t n_prefilling = 0;
-    double pace = atomic_load(&e->pace), now = pace > 0 ? mk_now() : 0, heaviest = 0;
+    mk_company who = {0, 0, 0, 0};
+    double pace = atomic_load(&e->pace), now = pace > 0 ? mk_now() : 0;
     uint64_t prefilling = 0;
     e->batch.n_tokens = 0;
     e->next_due = 0;
@@ -363,26 +363,28 @@ void mk_batch_fill(mk_engine *e) {
         slot->n_batch = 0;
         slot->n_draft = slot->match = 0;
         slot->guessed = false; /* a decode that was aborted told nobody what became of its draft */
-        heaviest = mk_is_speaking(slot) && mk_weight(slot) > heaviest ? mk_weight(slot) : heaviest;
+        who.heaviest = mk_is_speaking(slot) && mk_weight(slot) > who.heaviest ? mk_weight(slot) : who.heaviest;
+        who.speaking += mk_is_speaking(slot);
         if (mk_is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
         } else if (mk_is_prefilling(slot)) {
             prefilling = slot->job->ask.id;
-            n_prefilling++;
+            who.reading++;
         }
     }
     if (c.n > 0) {
         choose_group(e, &c);
-        if (n_prefilling == 0) {
+        if (who.reading == 0) {
             consider_drafts(e, &c);
         }
         e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
-    if (n_prefilling > 0 && !e->config.unified) {
-        add_apart(e, &c, mk_run_choose(e, c.size, heaviest), pace, now);
+    who.decoded = c.n > 0 ? c.size : 0;
+    if (who.reading > 0 && !e->config.unified) {
+        add_apart(e, &c, mk_run_choose(e, &who), pace, now);
     } else {
         add_speakers(e, &c, pace, now);
-        mk_prefill_add(e, heaviest > 0, n_prefilling, prefilling);
+        mk_prefill_add(e, &who, prefilling);
     }
     for (uint32_t i = 0; i < e->config.slots; i++) {
         e->slots[i].skipped += e->slots[i].n_batch == 0;

@@ -24,13 +24,20 @@ static inline bool mk_is_prefilling(const mk_slot *slot) {
 /* schedule.c: the slot's next n tokens go into the batch */
 void mk_batch_add(mk_engine *e, mk_slot *slot, int32_t n);
 
+/* Who is there: how many speak, how many of them in this batch, how many prompts are read or wait to be; and the weight of
+ * the most important one who speaks. */
+typedef struct mk_company {
+    int32_t speaking, decoded, reading;
+    double heaviest;
+} mk_company;
+
 /* prefill.c. In one shared cache: beside the speakers, parts of several prompts. With a cache for each: slots[low .. high],
- * `each` tokens of them; heaviest_speaker is the weight of the most important one who speaks, 0 when nobody does. */
+ * `each` tokens of them. */
 typedef struct mk_run {
     int32_t low, high, each;
 } mk_run;
-void mk_prefill_add(mk_engine *e, bool speaking, int32_t n_prefilling, uint64_t prefilling);
-mk_run mk_run_choose(mk_engine *e, int32_t speakers, double heaviest_speaker);
+void mk_prefill_add(mk_engine *e, const mk_company *who, uint64_t prefilling);
+mk_run mk_run_choose(mk_engine *e, const mk_company *who);
 void mk_run_add(mk_engine *e, mk_run r);
 
 #endif

@@ -25,6 +25,8 @@ static const double q4_0[] = {0, 6.7, 13.3, 19.3, 14.6, 21.3, 28.3, 28.3, 28.3, 
 static const double f16[] = {0, 15.8, 30.2, 29.3, 31.9, 34.5, 36.6, 45, 54, 56, 58, 60, 62, 64, 66, 68, 69.7};
 static const double xq4_0[] = {0, 8.1, 15.9, 23.2, 24.4, 32.2, 40.3, 44, 48.6, 53, 57, 62, 66, 71, 76, 80, 85};
 static const double gpu[] = {0, 10, 10, 10.1, 10.1, 10.2, 10.2, 10.3, 10.3, 10.4, 10.4, 10.5, 10.5, 10.6, 10.6, 10.7, 10.7};
+/* One core of a busy old machine, where a slice of 24 tokens takes a quarter of a second. */
+static const double slow[] = {0, 48.6, 53.3, 85.9, 74.8, 104, 91.8, 124, 109, 126, 124, 145, 141, 165, 160, 180, 170};
 static const double *const tables[] = {q8_0, q4_0, f16, xq4_0, gpu};
 enum { TABLES = sizeof tables / sizeof *tables, MOST = 1 << 18 };
 
@@ -616,6 +618,14 @@ static void prompts_are_read_about_as_fast_as_in_one_batch(void) {
     sinks = 1;
 }
 
+/* Where replies are short, the prompts of a crowd are most of the work: again against one batch of them all. */
+static void a_crowd_is_read_in_longer_slices(void) {
+    sinks = 0.73;
+    CHECK(eight_begin_at_once(slow, 24) < 1.15 * (fake_price(8 * 25) + 24 * prices[8]));
+    CHECK(eight_begin_at_once(q8_0, 24) < 1.1 * (fake_price(8 * 25) + 24 * prices[8]));
+    sinks = 1;
+}
+
 static void late_frames_shorten_the_slices(void) {
     int usual = longest_slice(0, false), shorter = longest_slice(1, false);
     CHECK(shorter >= 4 && shorter < 0.75 * usual);
@@ -706,6 +716,7 @@ int main(int argc, char **argv) {
     RUN(drafts_change_nothing_of_what_is_said);
     RUN(nobody_is_faster_than_the_pace);
     RUN(prompts_are_read_about_as_fast_as_in_one_batch);
+    RUN(a_crowd_is_read_in_longer_slices);
     RUN(late_frames_shorten_the_slices);
     RUN(the_worker_is_as_modest_as_it_was_told);
     RUN(a_hundred_thousand_steps);
