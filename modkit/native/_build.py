@@ -17,7 +17,7 @@ SOURCES = (
     *("core.c", "callbacks.c", "job.c", "block.c"),
     *("worker.c", "request.c", "schedule.c", "prefill.c", "cache.c", "speak.c", "load.c", "text.c", "gguf.c"),
     *("tools.c", "store.c", "embed.c", "fit.c", "tune.c", "curve.c", "calibrate.c", "draft.c", "guess.c"),
-    *("disk.c", "files.c", "shift.c", "adapter.c", "interrupt.c"),
+    *("disk.c", "files.c", "shift.c", "seat.c", "adapter.c", "interrupt.c"),
     *("thought.c", "chain.c", "score.c", "sample.c", "hold.c", "words.c", "grammar.c", "gbnf.c", "network.c"),
 )
 

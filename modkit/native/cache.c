@@ -85,8 +85,12 @@ static void copy_slot(mk_engine *e, mk_slot *slot, const mk_slot *from) {
  * Another conversation's cache that is lost by it goes into the store. */
 mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
     int32_t own = 0, stored, shared;
-    mk_slot *slot = best_slot(e, tokens, n, &own), *other = best_other(e, slot, tokens, n, &shared);
+    mk_slot *slot = best_slot(e, tokens, n, &own), *other;
     mk_saved *state = e->copying ? NULL : mk_store_find(e, tokens, n, &stored);
+    mk_library_enter(e);
+    slot = mk_seat(e, slot);
+    mk_library_leave(e);
+    other = best_other(e, slot, tokens, n, &shared);
     if (state != NULL && (stored < own + LEAST_GAIN || stored + LEAST_SHARE < shared || state->n > (int32_t) e->info.context)) {
         state = NULL;
     }

@@ -238,6 +238,7 @@ struct mk_engine {
     mk_trust trust[4][MK_TRUSTS]; /* draft.c's: of what, and by the length of the match */
     struct mk_guesser *guesser;   /* guess.c's: the draft model, or NULL */
     double next_due;          /* when the batch is empty: until when */
+    double seconds_a_byte;    /* that a change of places takes, as far as is known */
     double crowd;             /* how much longer decodes take than they compute, because others want the processor, too */
     double slice_scale;       /* of the slices' time: less than 1 after late frames */
     double slice_scaled;      /* when it last changed */
@@ -347,6 +348,9 @@ void mk_rest_free(mk_engine *e, mk_job *job);
 void mk_job_fit(mk_engine *e, mk_job *job);
 mk_slot *mk_slot_for(mk_engine *e, const mk_job *job);
 bool mk_slot_make_room(mk_engine *e, mk_slot *slot);
+
+/* seat.c: the idle slot, or another that has changed places with it to be among those who speak */
+mk_slot *mk_seat(mk_engine *e, mk_slot *slot);
 
 /* store.c: sequences that have no slot */
 void mk_store_save(mk_engine *e, mk_slot *slot, bool persona);

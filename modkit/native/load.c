@@ -138,6 +138,7 @@ static bool make_context(mk_engine *e) {
         return false;
     }
     e->slice_scale = e->crowd = 1;
+    e->seconds_a_byte = 1e-9;
     e->memory = e->table.llama_get_memory(e->context);
     e->whole_only = e->table.llama_model_is_recurrent(e->model) || e->table.llama_model_is_hybrid(e->model);
     e->can_shift = !e->whole_only && e->memory != NULL && e->table.llama_memory_can_shift(e->memory);

@@ -22,7 +22,7 @@ NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
     *("core", "callbacks", "job", "block"),
     *("worker", "schedule", "prefill", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
-    *("fit", "tune", "curve", "calibrate", "draft", "guess", "disk", "files", "shift", "adapter", "interrupt"),
+    *("fit", "tune", "curve", "calibrate", "draft", "guess", "disk", "files", "shift", "seat", "adapter", "interrupt"),
     *("thought", "chain", "score", "sample", "hold", "words", "grammar", "gbnf", "network"),
 )
 SHARED = [NATIVE / f"{name}.c" for name in PARTS] + [HERE / "fake_llama.c", HERE / "harness.c"]

@@ -626,6 +626,62 @@ static void a_crowd_is_read_in_longer_slices(void) {
     sinks = 1;
 }
 
+/* Seconds until those of eight old acquaintances have each said forty tokens; how many of their prompts were in no cache. */
+static double speak_again(const int *who, int n, int *lost) {
+    double begun = fake_clock();
+    mk_engine_pause(h.engine, true);
+    for (int i = 0; i < n; i++) {
+        ask_again(60, 50 + who[i], 40);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+    *lost = 0;
+    for (uint64_t id = h.n_streams; id + (uint64_t) n > h.n_streams; id--) {
+        CHECK(host_heard(&h, id)->tokens == 40);
+        *lost += host_heard(&h, id)->cached < 60; /* of 61 */
+    }
+    return fake_clock() - begun;
+}
+
+static void eight_get_acquainted(const double *milliseconds) {
+    open_priced(milliseconds, 8, false);
+    for (int i = 0; i < 8; i++) {
+        ask_again(60, 50 + i, 3);
+    }
+    mk_engine_pause(h.engine, false);
+    host_until_all_ended(&h);
+}
+
+/* Whoever was silent in between: a change of places costs less than to be computed one by one. */
+static void those_who_speak_become_neighbours(void) {
+    static const int scattered[][4] = {{0, 2, 4, 6}, {1, 3, 5, 7}, {7, 0, 5, 2}, {6, 1, 4, 3}};
+    for (int t = 0; t < TABLES; t++) {
+        int lost, before;
+        double together;
+        eight_get_acquainted(tables[t]);
+        together = speak_again((int[]){0, 1, 2, 3}, 4, &lost);
+        CHECK(lost == 0);
+        for (int i = 0; i < 4; i++) {
+            CHECK(speak_again(scattered[i], 4, &lost) < 1.05 * together && lost == 0);
+        }
+        before = atomic_load(&fake.saved); /* they have become neighbours for good */
+        CHECK(speak_again((int[]){4, 1, 6, 3}, 4, &lost) < 1.05 * together && lost == 0);
+        CHECK(atomic_load(&fake.saved) == before);
+        host_close(&h);
+    }
+}
+
+static void a_state_that_is_refused_costs_a_prefill(void) {
+    int lost, more;
+    eight_get_acquainted(slow);
+    atomic_store(&fake.refuse_state, 1);
+    speak_again((int[]){0, 4}, 2, &lost);
+    CHECK(atomic_load(&fake.refuse_state) == 0);
+    speak_again((int[]){1, 2, 3, 5, 6, 7}, 6, &more);
+    CHECK(lost + more == 1);
+    host_close(&h);
+}
+
 static void late_frames_shorten_the_slices(void) {
     int usual = longest_slice(0, false), shorter = longest_slice(1, false);
     CHECK(shorter >= 4 && shorter < 0.75 * usual);
@@ -717,6 +773,8 @@ int main(int argc, char **argv) {
     RUN(nobody_is_faster_than_the_pace);
     RUN(prompts_are_read_about_as_fast_as_in_one_batch);
     RUN(a_crowd_is_read_in_longer_slices);
+    RUN(those_who_speak_become_neighbours);
+    RUN(a_state_that_is_refused_costs_a_prefill);
     RUN(late_frames_shorten_the_slices);
     RUN(the_worker_is_as_modest_as_it_was_told);
     RUN(a_hundred_thousand_steps);
