@@ -72,6 +72,7 @@ class Worker:
         self._behind = False
         self._after: Worker | None = None
         self._held: Arrived | None = None
+        self._dead: Gone | None = None  # its process, of which there may still be something to read
         self.leaving = False
         self.gone = False
 
@@ -85,25 +86,31 @@ class Worker:
 
     def receive(self) -> None:
         """Take what has arrived, and end a process that is over its time. Never waits."""
-        while self._supervisor.news:
+        while self._supervisor.news and self._dead is None:
             news = self._supervisor.news.popleft()
             if isinstance(news, Arrived):
                 self._held = news
             else:
                 self._held = None
-                self._buried(news)
+                self._dead = news
         if self._held is not None and (self._after is None or self._after.gone):
             held, self._held, self._after = self._held, None, None
             self._begin(held)
-        if self._child is None:
-            return
+        if self._child is not None:
+            self._read(self._child)
+        dead = self._dead
+        if dead is not None and (self._child is None or not self._behind):  # its last words are read before
+            self._dead = None
+            self._buried(dead)
+        patience = self._limit * (_BACKLOG if self._behind else 1)  # its answer may be among what we have not read
+        if self._child is not None and self._asked is not None and time.monotonic() - self._asked > patience:
+            self._end(f"it did not come back within {self._limit * 1000:.0f} ms")
+
+    def _read(self, child: Arrived) -> None:
         try:
-            self._take_all(self._child)
+            self._take_all(child)
         except Exception as error:  # whatever it was that we had not thought of: no process ends a game's frame
             self._end(f"it sent something that is not of the protocol ({type(error).__name__}: {str(error)[:100]})")
-        patience = self._limit * (_BACKLOG if self._behind else 1)  # its answer may be among what we have not read
-        if self._asked is not None and time.monotonic() - self._asked > patience:
-            self._end(f"it did not come back within {self._limit * 1000:.0f} ms")
 
     def send(self, events: list[list[Any]], dt: float, frame: int, apis: dict[str, list[Any]]) -> None:
         """Send the next frame, or keep it for later while one is under way."""
@@ -253,7 +260,8 @@ class Worker:
         child = self._child
         if child is not None and not self._why:
             self._why = why
-            child.kill()
+            if self._dead is None:
+                child.kill()
         self._asked = None
         self._loaded = False
 

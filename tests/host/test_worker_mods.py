@@ -259,6 +259,7 @@ def test_it_is_reloaded_and_unloaded_like_any_other(write_mod: WriteMod, start: 
     game.host.reload("guest", now=True)
     assert "the old one goes on" in (game.host.report["guest"].notice or "")
     game.host.unload("guest", "season over")
+    time.sleep(0.5)  # a process that has said farewell may be known to have ended before that is read
     game.until(lambda: len(game.named("bye")) == 2)
     assert game.named("bye")[1] == ("season over",) and game.host.report["guest"].state == "unloaded"
     game.until(lambda: not game.host._workers)
