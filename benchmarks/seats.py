@@ -2,10 +2,10 @@
 
     python -m benchmarks.seats [--quick] [--types q8_0,q4_0,f16] [--rounds 3]
 
-llama.cpp computes together only sequences whose numbers follow each other. In modkit's engine and in xllamacpp's server,
-each in a process of its own with eight slots: tokens a second of those who speak, when they are the first of the eight
-(`neighbours`) and when one or more sit between any two of them (`scattered`). Every prompt but its last words is in
-the cache. A ratio is the median of the rounds' own.
+llama.cpp computes together only sequences whose numbers follow each other. In modkit's engine and in xllamacpp's
+server, each in a process of its own with eight slots: tokens a second of those who speak, when they are the first of
+the eight (`neighbours`) and when one or more sit between any two of them (`scattered`). Every prompt but its last
+words is in the cache. A ratio is the median of the rounds' own.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def section(types: Sequence[str], tokens: int, rounds: int, threads: int, quick:
             ratio = median(a[scattered] / b[scattered] for a, b in zip(*(found[way] for way in WAYS), strict=True))
             shown = [f"{rate(way, who):.1f}" for way in WAYS for who in (near, scattered)]
             rows.append([kind, f"{count} of {CAST}", *shown, f"{own:.2f}", f"{ratio:.2f}"])
-            targets.append(Target(f"{kind}, {count} of {CAST}, scattered: ≥ 1.0 × server", f"{ratio:.2f} ×", ratio >= 1))
+            name = f"{kind}, {count} of {CAST}, scattered: ≥ 1.0 × server"
+            targets.append(Target(name, f"{ratio:.2f} ×", ratio >= 1))
     columns = [f"{way}, {who}, tok/s" for way in WAYS for who in ("neighbours", "scattered")]
     head = ("weights", "speak", *columns, "scattered / neighbours", "scattered / server's")
     note = f"{tokens} tokens each, {threads} thread(s), greedy, no drafts, medians of {rounds} round(s)."

@@ -90,7 +90,7 @@ class Hearing:
     def tick(self) -> None:
         """Hands over what has arrived since the last tick. Call it once a frame; it never waits.
 
-        Where more than eight tokens have arrived together, as when sixteen speak, the next ticks hand over some of them.
+        Where more than eight tokens have arrived together, as when sixteen speak, the next ticks hand over the rest.
 
         Raises ModelError when the model could not be loaded and EngineDied when llama.cpp failed an
         assertion, each once; all streams have ended with that error by then, and later ticks do nothing.

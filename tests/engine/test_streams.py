@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import threading
@@ -198,7 +199,7 @@ def test_what_a_crowd_said_is_handed_over_in_parts(tiny: Path, make_engine: Make
     while not all(stream.done for stream in streams):
         engine.tick()
         heard.append(sum(len(stream.tokens) for stream in streams))
-    ticks = [now - before for before, now in zip(heard, heard[1:], strict=False)]
+    ticks = [now - before for before, now in itertools.pairwise(heard)]
     assert heard[-1] == 16 * 40
     assert 8 < max(ticks) < 16 * 40 / 2, "no tick takes it all, but more of much than of little"
 
