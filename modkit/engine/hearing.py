@@ -31,7 +31,7 @@ from modkit.errors import (
 )
 from modkit.native.worker import Worker, WorkerState
 
-__all__ = ["Hearing", "at_once"]
+__all__ = ["Hearing"]
 
 _llama_log = logging.getLogger("modkit.llama")
 
@@ -53,11 +53,6 @@ _ERRORS: dict[int, Callable[[str], ModkitError]] = {
     Worker.CODE_GRAMMAR: _grammar_error,
     Worker.CODE_OPTION: OptionError,
 }
-
-
-def at_once(waiting: int) -> int:
-    """How many of the records in so many bytes a tick hands on. Most are of a dozen bytes."""
-    return 8 if waiting < 288 else waiting >> 5
 
 
 class Hearing:
@@ -90,8 +85,6 @@ class Hearing:
     def tick(self) -> None:
         """Hands over what has arrived since the last tick. Call it once a frame; it never waits.
 
-        Where more than eight tokens have arrived together, as when sixteen speak, the next ticks hand over the rest.
-
         Raises ModelError when the model could not be loaded and EngineDied when llama.cpp failed an
         assertion, each once; all streams have ended with that error by then, and later ticks do nothing.
         """
@@ -100,7 +93,7 @@ class Hearing:
         if self._prepared:
             self._run_prepared()
         worker = self._worker
-        if worker.words[0] != worker.seen or self._left:
+        if worker.words[0] != worker.seen:
             self._read(worker)
         if worker.states[0] != worker.seen_state:
             self._look_at_state(worker)
@@ -119,30 +112,21 @@ class Hearing:
 
     def _look_at_state(self, worker: Worker) -> None:
         if self._failure is None and not self._closed and worker.state() is WorkerState.DEAD:
-            while self._left:  # its last words
-                self._read(worker)
             self._die(worker.death())
 
     def _begin_records(self) -> None:
         self._unpacker = msgpack.Unpacker(raw=False, unicode_errors="replace", max_buffer_size=1 << 24)
         self._fed = 0  # bytes given to the unpacker so far
-        self._left = False  # it holds records for the next tick
 
     def _read(self, worker: Worker) -> None:
         """Hands on each record. Iterating over the unpacker would end in an exception every time, which
-        costs several times what the record does; so it is asked only while there is something left. A crowd that
-        spoke in one decode does not make one long frame: eight records at a time, or a third where they pile up."""
+        costs several times what the record does; so it is asked only while there is something left. To hand on a share
+        of a crowd's words and the rest in the next frame was tried twice: the first record of a cold frame is what
+        costs, and there are then twice as many of those."""
         unpacker = self._unpacker
-        if worker.words[0] != worker.seen:
-            self._fed += worker.feed(unpacker)
+        self._fed += worker.feed(unpacker)
         streams = self._streams
-        self._left = False
-        most = at_once(self._fed - unpacker.tell())
         while unpacker.tell() < self._fed:
-            if not most:
-                self._left = True
-                break
-            most -= 1
             try:
                 event = unpacker.unpack()
             except msgpack.OutOfData:  # a full buffer may end inside a record

@@ -21,7 +21,6 @@ import msgpack
 from modkit import errors
 from modkit.engine.engine import Engine
 from modkit.engine.engine import llama_log as _llama_log
-from modkit.engine.hearing import at_once
 from modkit.errors import EngineDied, EngineError, ModelError, ModkitError, ProtocolError
 from modkit.ipc.child_worker import ChildWorker
 from modkit.ipc.python import find_python
@@ -136,7 +135,7 @@ class IsolatedEngine(Engine):
             self._ticks += 1
             if not self._ticks & 15 and child.words[0] == child.seen:  # news is life enough
                 self._watch()
-            if child.words[0] != child.seen or self._left or self._prepared or self._failure is not None:
+            if child.words[0] != child.seen or self._prepared or self._failure is not None:
                 super().tick()
         except ProtocolError as error:  # what such a child says next is worth nothing
             log.warning("%s: %s", self.path.name, error)
@@ -153,20 +152,13 @@ class IsolatedEngine(Engine):
             self._refusals()
 
     def _read(self, worker: Worker) -> None:
-        if worker.words[0] != worker.seen:
-            self._fed += worker.feed(self._unpacker)
+        self._fed += worker.feed(self._unpacker)
         self._read_records()
 
     def _read_records(self) -> None:
         """As Hearing._read(), but that nothing is believed: a child's memory may be in ruins when it says its last."""
         unpacker, streams = self._unpacker, self._streams
-        self._left = False
-        most = at_once(self._fed - unpacker.tell())
         while unpacker.tell() < self._fed:
-            if not most:
-                self._left = True
-                break
-            most -= 1
             try:
                 event = unpacker.unpack()
             except msgpack.OutOfData:
@@ -230,7 +222,7 @@ class IsolatedEngine(Engine):
         """Ends what was under way in it and starts another one, sooner when it had lived for a while."""
         worker = self._child
         try:
-            while (worker.words[0] != worker.seen or self._left) and self._failure is None:
+            while worker.words[0] != worker.seen and self._failure is None:
                 self._read(worker)  # its last words
         except ProtocolError as wrong:
             log.warning("%s: %s", self.path.name, wrong)

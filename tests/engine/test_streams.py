@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import statistics
 import threading
@@ -189,19 +188,6 @@ def test_nobody_ticking_stops_the_worker_and_loses_nothing(
     for stream in streams:
         assert stream.finish in ("stop", "length")
         assert len(stream.tokens) == stream.stats.generated_tokens
-
-
-def test_what_a_crowd_said_is_handed_over_in_parts(tiny: Path, make_engine: Make) -> None:
-    engine = make_engine(tiny, slots=16)
-    streams = [engine.generate(f"oil {i}", max_tokens=40, temperature=0) for i in range(16)]
-    time.sleep(1.0)  # the host was away, and they have all said much, or everything
-    heard = [0]
-    while not all(stream.done for stream in streams):
-        engine.tick()
-        heard.append(sum(len(stream.tokens) for stream in streams))
-    ticks = [now - before for before, now in itertools.pairwise(heard)]
-    assert heard[-1] == 16 * 40
-    assert 8 < max(ticks) < 16 * 40 / 2, "no tick takes it all, but more of much than of little"
 
 
 def test_pause_holds_the_words_and_resume_lets_them_flow(tiny: Path, make_engine: Make) -> None:
