@@ -160,8 +160,12 @@ def section(
                 for way in ways[1:]
             }
             share = min(r["share"] for r in found["together"])
-            seconds = [f"{median(r['second'] for r in found[way]) * 1e3:.0f}" for way in ways if way != "in turn"]
-            rows.append([kind, str(cast), *rates, *(f"{ratio[way]:.2f}" for way in ways[1:]), f"{share:.2f}", *seconds])
+            heard = [
+                " / ".join(f"{median(r[key] for r in found[way]):.1f}" for key in ("first", "last", "second"))
+                for way in ways
+                if way != "in turn"
+            ]
+            rows.append([kind, str(cast), *rates, *(f"{ratio[way]:.2f}" for way in ways[1:]), f"{share:.2f}", *heard])
             if cast > 1:
                 cells += 1
                 wins += ratio["server"] >= 1.2
@@ -172,9 +176,10 @@ def section(
     targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
     note = (
         f"{tokens} tokens each, {threads} thread(s), greedy, no drafts, medians of {rounds} round(s); rates count the"
-        " prompts' prefill. The second speaker has a prompt of some 200 tokens and begins while another one speaks."
+        " prompts' prefill. First words: seconds from the question, the mean of all who begin at once / the last of them /"
+        " one with a prompt of some 200 tokens who begins while another one speaks."
     )
-    firsts = [f"second's first token, ms: {way}" for way in ways if way != "in turn"]
+    firsts = [f"first words, s: {way}" for way in ways if way != "in turn"]
     head = ("weights", "speakers", *(f"{way}, tok/s" for way in ways), *(f"/ {way}" for way in ways[1:]), "least share")
     return f"## A cast\n\n{table((*head, *firsts), rows)}\n\n{note}\n", targets
 

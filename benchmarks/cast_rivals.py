@@ -47,7 +47,8 @@ def result_of(begun: float, times: Sequence[Sequence[float]], second: float) -> 
     end = max(t[-1] for t in times)
     return {
         "rate": sum(map(len, times)) / (end - begun),
-        "first": max(t[0] for t in times) - begun,
+        "first": sum(t[0] - begun for t in times) / len(times),
+        "last": max(t[0] for t in times) - begun,
         "second": second,
         "share": _shares(times),
     }

@@ -166,10 +166,10 @@ mk_run mk_run_choose(mk_engine *e, const mk_company *who) {
     int32_t next = next_prompt(e);
     bool beneath = who->speaking > 0 && who->heaviest > mk_weight(&e->slots[next]);
     double most = who->speaking == 0 ? MOST_ALONE : beneath ? MOST_BENEATH : most_beside(who);
-    int32_t room = slice(e, who, most), free = e->batch_room - who->decoded; /* at least 1: a slot reads */
-    int32_t longest = room + room / 8 < free ? room + room / 8 : free;      /* for the sake of whole prompts */
+    int32_t room = slice(e, who, most), left = e->batch_room - who->decoded; /* at least 1: a slot reads */
+    int32_t longest = room + room / 8 < left ? room + room / 8 : left;       /* for the sake of whole prompts */
     int32_t whole = mk_prefill_left(&e->slots[next]);
-    mk_run r = {next, next, whole <= longest ? whole : part(whole, room < free ? room : free)};
+    mk_run r = {next, next, whole <= longest ? whole : part(whole, room < left ? room : left)};
     for (;;) {
         int32_t n = r.high - r.low + 1, below = goes_with(e, r.low - 1, r.each), above = goes_with(e, r.high + 1, r.each);
         int32_t more = below > above ? below : above;
