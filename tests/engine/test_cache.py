@@ -107,6 +107,22 @@ def test_those_who_come_together_wait_for_their_persona_and_share_it(models: Pat
     assert max(computed[1:]) < 40
 
 
+def test_who_changes_places_to_sit_beside_who_speaks_forgets_nothing(make_engine: Make) -> None:
+    """Between those who speak sit others, who say nothing: their caches change places, and nothing is stored elsewhere."""
+    engine, alone = make_engine(SABLE, context=512, slots=6, cache_ram=0), make_engine(SABLE, context=512)
+    chats = [Chat(engine, f"You are keeper {i}. " + LAMP) for i in range(6)]
+    before = [0] * 6
+    for who in (range(6), (0, 2, 4), (5, 1, 3), (0, 3), (1, 4, 5), (5, 2, 0)):
+        streams = [chats[i].say("And the tide?", max_tokens=8, temperature=0, logprobs=10) for i in who]
+        finish_all(engine, streams)
+        for i, stream in zip(who, streams):
+            assert stream.stats.cached_tokens >= before[i] - 1, "the last token said was sampled and never decoded"
+            before[i] = stream.stats.prompt_tokens + stream.stats.generated_tokens
+            fresh = alone.chat(chats[i].messages[:-1], max_tokens=1, temperature=0, logprobs=10)
+            fresh.result(60)
+            assert agree(views(fresh), views(stream))
+
+
 def test_slots_share_among_themselves_when_nothing_is_stored(make_engine: Make) -> None:
     """llama.cpp copies the whole sequence in the next decode; what is behind the shared beginning is cut off."""
     questions = ("Hm?", "Is the tide high tonight?", "Who keeps the lamp?")
