@@ -176,8 +176,8 @@ def section(
     targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
     note = (
         f"{tokens} tokens each, {threads} thread(s), greedy, no drafts, medians of {rounds} round(s); rates count the"
-        " prompts' prefill. First words: seconds from the question, the mean of all who begin at once / the last of them /"
-        " one with a prompt of some 200 tokens who begins while another one speaks."
+        " prompts' prefill. First words: seconds from the question, the mean of all who begin at once / the last of"
+        " them / one with a prompt of some 200 tokens who begins while another one speaks."
     )
     firsts = [f"first words, s: {way}" for way in ways if way != "in turn"]
     head = ("weights", "speakers", *(f"{way}, tok/s" for way in ways), *(f"/ {way}" for way in ways[1:]), "least share")

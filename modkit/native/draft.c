@@ -8,7 +8,7 @@
  * (a memory quoted, a name). Both are learned: the first is the curve, the second how often what followed a match
  * of that length came again. That is seen from every token, drafted or not, so it costs nothing to learn that
  * quotations have begun, or ended. And it is bounded: drafts that fail cost time out of an account that successes
- * fill, and that otherwise grows by less than a hundredth of what was decoded; when it is empty, nothing is drafted. */
+ * fill, and that otherwise grows by half a hundredth of what was decoded; when it is empty, nothing is drafted. */
 #include "engine.h"
 
 #include <string.h>
@@ -75,10 +75,10 @@ static void begin(mk_engine *e) {
     e->trust[LINE_ENDS][0].share = 0.4;
 }
 
-/* What other replies have gained says little of this one: no more of it than a failed draft or two cost is carried over. */
+/* What other replies have gained says little of this one: no more of it than a failed draft costs is carried over. */
 void mk_draft_begin(mk_engine *e) {
     double most = mk_curve_at(&e->speaking_cost, 1);
-    most = 2 * (most > e->draft_plain ? most : e->draft_plain);
+    most = most > e->draft_plain ? most : e->draft_plain;
     e->draft_account = e->draft_account < most ? e->draft_account : most;
 }
 

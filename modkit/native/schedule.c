@@ -410,7 +410,7 @@ void mk_learn(mk_engine *e, double seconds, double wall) {
     }
     e->credit += e->credit < 0.5 ? 0.01 * seconds : 0;
     if (e->draft_account < 2 * mk_curve_at(&e->speaking_cost, 1)) {
-        e->draft_account += 0.008 * seconds;
+        e->draft_account += 0.005 * seconds;
     }
     mk_guess_allow(e, seconds);
     if (forecast->prefill == 0 && forecast->speaking_is_one) {
