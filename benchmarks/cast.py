@@ -26,6 +26,7 @@ from benchmarks.child import measured
 from benchmarks.figures import Target, table
 from benchmarks.frame import python_for
 from benchmarks.models import cast_model
+from benchmarks.server import started
 
 __all__ = ["main", "section"]
 
@@ -77,16 +78,7 @@ def with_modkit(model: Path, cast: int, tokens: int, threads: int, together: boo
 
 def with_server(model: Path, cast: int, tokens: int, threads: int) -> dict[str, float]:
     """The streams as requests to xllamacpp's server, in this process."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(model)
-    params.n_parallel = max(2, cast)
-    params.n_ctx = CONTEXT * params.n_parallel
-    params.n_gpu_layers = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.verbosity = -1
-    server = xllamacpp.Server(params)
+    server = started(model, max(2, cast), CONTEXT, threads)
 
     def ask(text: str, n: int, seen: list[float], done: Callable[[], None]) -> None:
         def heard(_: Any) -> bool:

@@ -24,6 +24,7 @@ from benchmarks.cast_rivals import CONTEXT, prompt
 from benchmarks.child import measured
 from benchmarks.figures import Target, table
 from benchmarks.models import cast_model
+from benchmarks.server import started
 
 __all__ = ["main", "section"]
 
@@ -71,16 +72,7 @@ def with_modkit(model: Path, tokens: int, threads: int) -> dict[str, float]:
 
 
 def with_server(model: Path, tokens: int, threads: int) -> dict[str, float]:
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(model)
-    params.n_parallel = CAST
-    params.n_ctx = CONTEXT * CAST
-    params.n_gpu_layers = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.verbosity = -1
-    server = xllamacpp.Server(params)
+    server = started(model, CAST, CONTEXT, threads)
     seats: dict[str, int] = {}  # by what a prompt begins with: the server itself would choose any slot at first
 
     def one(text: str, count: int) -> None:
@@ -113,13 +105,9 @@ def section(types: Sequence[str], tokens: int, rounds: int, threads: int, quick:
                 print(f"{kind}, {way}: {found[way][-1]}", file=sys.stderr, flush=True)
         for count in WHO["scattered"]:
             scattered, near = f"{count} scattered", f"{count} neighbours"
-
-            def rate(way: str, who: str, rounds: dict[str, list[dict[str, float]]] = found) -> float:
-                return median(r[who] for r in rounds[way])
-
             own = median(r[scattered] / r[near] for r in found["modkit"])
             ratio = median(a[scattered] / b[scattered] for a, b in zip(*(found[way] for way in WAYS), strict=True))
-            shown = [f"{rate(way, who):.1f}" for way in WAYS for who in (near, scattered)]
+            shown = [f"{median(r[who] for r in found[way]):.1f}" for way in WAYS for who in (near, scattered)]
             rows.append([kind, f"{count} of {CAST}", *shown, f"{own:.2f}", f"{ratio:.2f}"])
             name = f"{kind}, {count} of {CAST}, scattered: ≥ 1.0 × server"
             targets.append(Target(name, f"{ratio:.2f} ×", ratio >= 1))

@@ -27,6 +27,7 @@ from benchmarks.child import measured
 from benchmarks.drafts import prompts
 from benchmarks.figures import Target, table
 from benchmarks.models import quoting_model
+from benchmarks.server import started
 
 __all__ = ["main", "section"]
 
@@ -73,16 +74,7 @@ def with_modkit(model: Path, cast: int, turns: int, threads: int, together: bool
 
 
 def with_server(model: Path, cast: int, turns: int, threads: int) -> dict[str, Any]:
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(model)
-    params.n_parallel = cast
-    params.n_ctx = CONTEXT * cast
-    params.n_gpu_layers = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.verbosity = -1
-    server = xllamacpp.Server(params)
+    server = started(model, cast, CONTEXT, threads)
 
     def ask(slot: int, messages: Sequence[dict[str, str]], n: int, heard: list[str]) -> None:
         def hear(chunk: str) -> bool:  # takes Python's lock for every token, as its users' does

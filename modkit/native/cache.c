@@ -89,7 +89,6 @@ mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
     mk_saved *state = e->copying ? NULL : mk_store_find(e, tokens, n, &stored);
     mk_library_enter(e);
     slot = mk_seat(e, slot);
-    mk_library_leave(e);
     other = best_other(e, slot, tokens, n, &shared);
     if (state != NULL && (stored < own + LEAST_GAIN || stored + LEAST_SHARE < shared || state->n > (int32_t) e->info.context)) {
         state = NULL;
@@ -97,7 +96,6 @@ mk_slot *mk_slot_take(mk_engine *e, const int32_t *tokens, int32_t n) {
     if (other != NULL && (state != NULL || shared < own + LEAST_SHARE)) {
         other = NULL;
     }
-    mk_library_enter(e);
     e->store.in_use = state; /* what is stored now may cost the budget, but not this */
     if (!e->copying && slot->keep && slot->n_done - (state != NULL || other != NULL ? 0 : own) >= LEAST_GAIN) {
         mk_store_save(e, slot, false);

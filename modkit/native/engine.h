@@ -353,6 +353,7 @@ bool mk_slot_make_room(mk_engine *e, mk_slot *slot);
 mk_slot *mk_seat(mk_engine *e, mk_slot *slot);
 
 /* store.c: sequences that have no slot */
+mk_bytes *mk_state_of(const mk_engine *e, const mk_slot *slot, uint64_t most);
 void mk_store_save(mk_engine *e, mk_slot *slot, bool persona);
 mk_saved *mk_store_find(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *usable);
 bool mk_store_has(const mk_engine *e, const int32_t *tokens, int32_t n, bool exactly);

@@ -46,9 +46,9 @@ static int32_t longer(int32_t n) {
 }
 
 /* Where more wait than speak, all wait less in the end if those who speak wait for longer slices. */
-static double most_beside(const mk_company *who) {
+static double most_seconds(const mk_company *who) {
     double more = 2.0 * who->reading / (1 + who->speaking);
-    return MOST_BESIDE * (more < 1 ? 1 : more > 2 ? 2 : more);
+    return who->speaking == 0 ? MOST_ALONE : MOST_BESIDE * (more < 1 ? 1 : more > 2 ? 2 : more);
 }
 
 /* As many tokens as the usual time holds. Where a short slice is dear by the token (a batch of few tokens is, on a
@@ -122,7 +122,7 @@ void mk_prefill_add(mk_engine *e, const mk_company *who, uint64_t prefilling) {
         return;
     }
     atomic_store(&e->alone, who->speaking == 0 && who->reading == 1 ? prefilling : 0);
-    share_slice(e, slice(e, who, who->speaking > 0 ? most_beside(who) : MOST_ALONE), who->reading, take);
+    share_slice(e, slice(e, who, most_seconds(who)), who->reading, take);
     for (uint32_t i = 0; i < e->config.slots; i++) {
         if (take[i] > 0) {
             mk_batch_add(e, &e->slots[i], take[i]);
@@ -164,9 +164,8 @@ static int32_t part(int32_t whole, int32_t room) {
  * each: slots[low .. high], `each` of them. */
 mk_run mk_run_choose(mk_engine *e, const mk_company *who) {
     int32_t next = next_prompt(e);
-    bool beneath = who->speaking > 0 && who->heaviest > mk_weight(&e->slots[next]);
-    double most = who->speaking == 0 ? MOST_ALONE : beneath ? MOST_BENEATH : most_beside(who);
-    int32_t room = slice(e, who, most), left = e->batch_room - who->decoded; /* at least 1: a slot reads */
+    bool beneath = who->heaviest > mk_weight(&e->slots[next]); /* nobody's is 0 */
+    int32_t room = slice(e, who, beneath ? MOST_BENEATH : most_seconds(who)), left = e->batch_room - who->decoded; /* at least 1: a slot reads */
     int32_t longest = room + room / 8 < left ? room + room / 8 : left;       /* for the sake of whole prompts */
     int32_t whole = mk_prefill_left(&e->slots[next]);
     mk_run r = {next, next, whole <= longest ? whole : part(whole, room < left ? room : left)};

@@ -379,7 +379,7 @@ void mk_batch_fill(mk_engine *e) {
         }
         e->forecast.speaking_is_one = e->config.unified || c.slots[c.from + c.size - 1]->seq - c.slots[c.from]->seq == c.size - 1;
     }
-    who.decoded = c.n > 0 ? c.size : 0;
+    who.decoded = c.size;
     if (who.reading > 0 && !e->config.unified) {
         add_apart(e, &c, mk_run_choose(e, &who), pace, now);
     } else {

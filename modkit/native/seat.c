@@ -41,20 +41,6 @@ static double gain(const mk_engine *e) {
     return alone - least;
 }
 
-/* Takes the state out of the sequence; NULL, and the sequence as it was, when that cannot be done. */
-static mk_bytes *lift(mk_engine *e, const mk_slot *slot) {
-    size_t size = e->table.llama_state_seq_get_size(e->context, slot->seq);
-    mk_bytes *bytes = mk_bytes_new(size);
-    if (bytes != NULL) {
-        bytes->size = e->table.llama_state_seq_get_data(e->context, bytes->data, size, slot->seq);
-        if (bytes->size == 0 || bytes->size > size) {
-            mk_bytes_drop(bytes);
-            bytes = NULL;
-        }
-    }
-    return bytes;
-}
-
 /* What llama.cpp refuses is lost: that costs a prefill later, no more. */
 static void lay_down(mk_engine *e, mk_slot *slot, mk_bytes *bytes) {
     e->table.llama_memory_seq_rm(e->memory, slot->seq, -1, -1);
@@ -69,24 +55,28 @@ static size_t size_of(const mk_engine *e, const mk_slot *slot) {
     return slot->n_done > 0 ? e->table.llama_state_seq_get_size(e->context, slot->seq) : 0;
 }
 
-/* What is kept of a silent conversation goes to the other slot. */
-static void exchange(mk_slot *a, mk_slot *b) {
-    mk_slot was = *a;
-    a->tokens = b->tokens, a->n_tokens = b->n_tokens, a->n_done = b->n_done;
-    a->set = b->set, a->keep = b->keep, a->pin = b->pin, a->last_used = b->last_used;
-    b->tokens = was.tokens, b->n_tokens = was.n_tokens, b->n_done = was.n_done;
-    b->set = was.set, b->keep = was.keep, b->pin = was.pin, b->last_used = was.last_used;
+/* What is kept of a silent conversation. */
+static void hand_over(mk_slot *to, const mk_slot *from) {
+    to->tokens = from->tokens;
+    to->n_tokens = from->n_tokens;
+    to->n_done = from->n_done;
+    to->set = from->set;
+    to->keep = from->keep;
+    to->pin = from->pin;
+    to->last_used = from->last_used;
 }
 
 static bool change(mk_engine *e, mk_slot *a, mk_slot *b, size_t size) {
     double begun = mk_now(), each;
-    mk_bytes *of_a = a->n_done > 0 ? lift(e, a) : NULL, *of_b = b->n_done > 0 ? lift(e, b) : NULL;
+    mk_bytes *of_a = a->n_done > 0 ? mk_state_of(e, a, size) : NULL, *of_b = b->n_done > 0 ? mk_state_of(e, b, size) : NULL;
+    mk_slot was = *a;
     if ((a->n_done > 0 && of_a == NULL) || (b->n_done > 0 && of_b == NULL)) {
         mk_bytes_drop(of_a);
         mk_bytes_drop(of_b);
         return false;
     }
-    exchange(a, b);
+    hand_over(a, b);
+    hand_over(b, &was);
     lay_down(e, a, of_b);
     lay_down(e, b, of_a);
     each = size > 0 ? (mk_now() - begun) / (double) size : 0;

@@ -283,10 +283,22 @@ static mk_saved *saved_new(const mk_engine *e, int32_t *tokens, int32_t n, uint6
     return saved;
 }
 
+/* The state of the slot's sequence; NULL when it has none, or more than `most` bytes, or memory is out. */
+mk_bytes *mk_state_of(const mk_engine *e, const mk_slot *slot, uint64_t most) {
+    size_t size = e->table.llama_state_seq_get_size(e->context, slot->seq);
+    mk_bytes *bytes = size == 0 || size > most ? NULL : mk_bytes_new(size);
+    size_t got = bytes == NULL ? 0 : e->table.llama_state_seq_get_data(e->context, bytes->data, size, slot->seq);
+    if (got == 0 || got > size) {
+        mk_bytes_drop(bytes);
+        return NULL;
+    }
+    bytes->size = got;
+    return bytes;
+}
+
 /* Copies the slot's cache (some ms for each 10 MB). Without memory for it nothing is stored: that costs a
  * prefill later, no more. */
 void mk_store_save(mk_engine *e, mk_slot *slot, bool persona) {
-    size_t size, got;
     int32_t *tokens;
     mk_bytes *bytes;
     mk_saved *saved;
@@ -301,21 +313,14 @@ void mk_store_save(mk_engine *e, mk_slot *slot, bool persona) {
     if (stored) {
         return;
     }
-    size = e->table.llama_state_seq_get_size(e->context, slot->seq);
-    if (size == 0 || size > e->config.cache_bytes) {
-        return;
-    }
-    tokens = malloc((size_t) slot->n_done * sizeof *tokens);
-    bytes = tokens == NULL ? NULL : mk_bytes_new(size);
-    got = bytes == NULL ? 0 : e->table.llama_state_seq_get_data(e->context, bytes->data, size, slot->seq);
-    if (got == 0 || got > size) {
-        free(tokens);
+    bytes = mk_state_of(e, slot, e->config.cache_bytes);
+    tokens = bytes == NULL ? NULL : malloc((size_t) slot->n_done * sizeof *tokens);
+    if (tokens == NULL) {
         mk_bytes_drop(bytes);
         return;
     }
-    bytes->size = got;
     memcpy(tokens, slot->tokens, (size_t) slot->n_done * sizeof *tokens);
-    saved = saved_new(e, tokens, slot->n_done, got, persona);
+    saved = saved_new(e, tokens, slot->n_done, bytes->size, persona);
     if (saved == NULL) {
         mk_bytes_drop(bytes);
         return;
