@@ -12,6 +12,7 @@ enum {
 /* Seconds that a slice may take for the sake of its price: alone; beside speakers (where many prompts wait, twice that);
  * beside more important ones. */
 static const double MOST_ALONE = 0.6, MOST_BESIDE = 0.3, MOST_BENEATH = 0.1;
+static const double MOST_FOR_MANY = 0.8; /* for several prompts that have been read whole by then */
 
 /* After a late frame slices take half the time, down to an eighth; each half second without one gives back a fifth. */
 static double scale(mk_engine *e) {
@@ -29,11 +30,25 @@ static double scale(mk_engine *e) {
     return e->slice_scale;
 }
 
+/* Tokens that wait to be read. */
+static int32_t all_left(const mk_engine *e) {
+    int32_t all = 0;
+    for (uint32_t i = 0; i < e->config.slots; i++) {
+        all += mk_is_prefilling(&e->slots[i]) ? mk_prefill_left(&e->slots[i]) : 0;
+    }
+    return all;
+}
+
 /* A token of prefill costs no more than a spoken one, of which small batches are known better. */
 static double prefill_cost(const mk_engine *e, int32_t n) {
     double seconds = mk_curve_at(&e->prefill_cost, n);
     double spoken = n <= MK_MAX_SLOTS || seconds <= 0 ? mk_curve_at(&e->speaking_cost, n) : 0;
     return seconds <= 0 || (spoken > 0 && spoken < seconds) ? spoken : seconds;
+}
+
+double mk_reading_seconds(const mk_engine *e) {
+    int32_t left = all_left(e);
+    return left > 0 ? prefill_cost(e, left) : 0;
 }
 
 /* 8, 16, 24, 32, 48, 64, 96 …: the next of them above n. */
@@ -146,10 +161,11 @@ static int32_t next_prompt(const mk_engine *e) {
     return next;
 }
 
-/* How many tokens of that slot may go with `each` of its neighbours; 0 when it does not read. */
-static int32_t goes_with(const mk_engine *e, int32_t i, int32_t each) {
+/* How many tokens of that slot may go with `each` of its neighbours; 0 when it does not read, or is less important than
+ * the one that comes first. */
+static int32_t goes_with(const mk_engine *e, int32_t i, int32_t each, double weight) {
     const mk_slot *slot = i < 0 || i >= (int32_t) e->config.slots ? NULL : &e->slots[i];
-    int32_t left = slot != NULL && mk_is_prefilling(slot) ? mk_prefill_left(slot) : 0;
+    int32_t left = slot != NULL && mk_is_prefilling(slot) && mk_weight(slot) >= weight ? mk_prefill_left(slot) : 0;
     return left < each ? left : each;
 }
 
@@ -159,18 +175,43 @@ static int32_t part(int32_t whole, int32_t room) {
     return fours <= room ? fours : even;
 }
 
+/* How many tokens a run may have for the sake of prompts that are read whole, as the first of them is at least. Who begins together speaks together, in
+ * larger groups and to the same end: so a crowd is read in as few slices as can be borne, and in equal ones. */
+static int32_t room_for_whole(mk_engine *e, const mk_company *who, int32_t room, int32_t first) {
+    double share = who->speaking == 0 ? 1 : (double) who->reading / who->speaking;
+    double most = MOST_FOR_MANY * (share > 1 ? 1 : share < 0.6 ? 0.6 : share) * e->slice_scale / e->crowd;
+    int32_t n = room + room / 8, all = all_left(e), slices;
+    if (who->reading == 1) {
+        return n;
+    }
+    while (n < e->batch_room && prefill_cost(e, n + 1 + n / 64) <= most) {
+        n += 1 + n / 64;
+    }
+    slices = (all + n - 1) / n;
+    all = (all + slices - 1) / slices;
+    room = room > all ? room : all;
+    return room > first || first > n ? room : first;
+}
+
 /* With a cache for each, llama.cpp computes as many tokens of neighbours together as all of them have, and what is
  * left of each by itself. So short prompts are read together with their neighbours', the same number of tokens of
  * each: slots[low .. high], `each` of them. */
 mk_run mk_run_choose(mk_engine *e, const mk_company *who) {
     int32_t next = next_prompt(e);
-    bool beneath = who->heaviest > mk_weight(&e->slots[next]); /* nobody's is 0 */
+    double weight = mk_weight(&e->slots[next]);
+    bool beneath = who->heaviest > weight; /* nobody's is 0 */
     int32_t room = slice(e, who, beneath ? MOST_BENEATH : most_seconds(who)), left = e->batch_room - who->decoded; /* at least 1: a slot reads */
-    int32_t longest = room + room / 8 < left ? room + room / 8 : left;       /* for the sake of whole prompts */
     int32_t whole = mk_prefill_left(&e->slots[next]);
-    mk_run r = {next, next, whole <= longest ? whole : part(whole, room < left ? room : left)};
+    int32_t longest = beneath ? room + room / 8 : room_for_whole(e, who, room, whole);
+    mk_run r = {next, next, whole};
+    longest = longest < left ? longest : left;
+    if (whole > longest) {
+        r.each = part(whole, room < left ? room : left);
+        longest = room + room / 8 < longest ? room + room / 8 : longest;
+    }
     for (;;) {
-        int32_t n = r.high - r.low + 1, below = goes_with(e, r.low - 1, r.each), above = goes_with(e, r.high + 1, r.each);
+        int32_t n = r.high - r.low + 1;
+        int32_t below = goes_with(e, r.low - 1, r.each, weight), above = goes_with(e, r.high + 1, r.each, weight);
         int32_t more = below > above ? below : above;
         if (more * (n + 1) <= r.each * n || more * (n + 1) > longest) {
             return r;

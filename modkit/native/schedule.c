@@ -5,6 +5,9 @@
  * with the most tokens a second around whoever was served least, and those left out come first next time. */
 #include "schedule.h"
 
+#include <math.h>
+#include <string.h>
+
 enum {
     LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
     MOST_AHEAD = 6,       /* and be told so */
@@ -51,7 +54,8 @@ void mk_batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
 /* The speaking slots in the order of their sequences, and what may be computed together. */
 typedef struct choice {
     mk_slot *slots[MK_MAX_SLOTS];
-    double worth[MK_MAX_SLOTS]; /* what a token of each counts */
+    double worth[MK_MAX_SLOTS];  /* what a token of each is worth by who it is */
+    double counts[MK_MAX_SLOTS]; /* and counts in the choice of a group */
     double cost[MK_MAX_SLOTS + 1]; /* of a decode of so many; 0: nothing is known */
     int32_t n, first;           /* of them all; the one that must be in */
     int32_t from, size;         /* the group, as slots[from .. from + size) */
@@ -100,14 +104,40 @@ static void run_around_first(const mk_engine *e, const choice *c, int32_t *low, 
     }
 }
 
+/* least[k]: what it costs at the least to give the first k of a run of neighbours a turn each, in groups. */
+static void round_costs(const choice *c, int32_t n, double *least) {
+    least[0] = 0;
+    for (int32_t k = 1; k <= n; k++) {
+        least[k] = c->cost[k];
+        for (int32_t size = 1; size < k; size++) {
+            double cost = least[k - size] + c->cost[size];
+            least[k] = cost < least[k] ? cost : least[k];
+        }
+    }
+}
+
+/* Where only neighbours can go together, a group that is cheap by itself may leave others apart who are dear then: of
+ * eight the six in the middle, and twice two. So what a token of each counts is what it adds to the cheapest round of
+ * all. (By these, the dual prices of the linear program, no group is worth more than it costs, and those of the
+ * cheapest rounds just as much.) Counted from either end, and the mean of both. */
+static void weigh_by_place(choice *c, int32_t low, int32_t high) {
+    double least[MK_MAX_SLOTS + 1];
+    int32_t n = high - low + 1;
+    round_costs(c, n, least);
+    for (int32_t k = 0; k < n && least[n] > 0; k++) {
+        double adds = (least[k + 1] - least[k] + least[n - k] - least[n - k - 1]) / 2;
+        c->counts[low + k] = c->worth[low + k] - 1 + adds / least[n] * n;
+    }
+}
+
 /* The best group of that size, or of any size for 0, with the first in it; returns tokens' worth a second. */
 static double best_group(choice *c, int32_t low, int32_t high, int32_t size) {
-    double best = -1;
+    double best = -INFINITY;
     for (int32_t from = low; from <= c->first; from++) {
         double sum = 0;
         for (int32_t to = from; to <= high; to++) {
             int32_t n = to - from + 1;
-            sum += c->worth[to];
+            sum += c->counts[to];
             if (to >= c->first && (size == 0 || n == size) && sum / c->cost[n] > best) {
                 best = sum / c->cost[n];
                 c->from = from;
@@ -170,6 +200,10 @@ static void choose_group(mk_engine *e, choice *c) {
     c->from = low;
     c->size = high - low + 1;
     if (c->cost[1] > 0) {
+        memcpy(c->counts, c->worth, sizeof c->counts);
+        if (!e->config.unified) {
+            weigh_by_place(c, low, high);
+        }
         best_group(c, low, high, 0);
         explore(e, c, low, high);
     }

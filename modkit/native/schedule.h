@@ -39,5 +39,7 @@ typedef struct mk_run {
 void mk_prefill_add(mk_engine *e, const mk_company *who, uint64_t prefilling);
 mk_run mk_run_choose(mk_engine *e, const mk_company *who);
 void mk_run_add(mk_engine *e, mk_run r);
+/* What it takes to read all that waits to be read; 0 while nothing is known of prices. */
+double mk_reading_seconds(const mk_engine *e);
 
 #endif

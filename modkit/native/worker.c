@@ -1,11 +1,14 @@
 /* The worker's loop. One turn: take the host's commands, give idle slots to waiting requests, put
  * one batch together (a token for every speaking slot, a slice of the waiting prefill), decode it,
  * sample, and write what came of it into the ring. Runs on the worker thread alone. */
-#include "engine.h"
+#include "schedule.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const double MOST_GATHERING = 0.01; /* seconds */
 
 /* ---- slots and the waiting list ---- */
 
@@ -324,6 +327,21 @@ static bool may_step(mk_engine *e) {
     return busy(e) && room_for_step(e) && !atomic_load(&e->paused);
 }
 
+/* Who is asked in the same frame begins together: where all were silent, what there is to read waits for more, for a
+ * hundredth of the time that it takes. */
+static void gather(mk_engine *e) {
+    double begun = mk_now(), left;
+    while (may_step(e) && !atomic_load(&e->closing)) {
+        left = begun + fmin(0.01 * mk_reading_seconds(e), MOST_GATHERING) - mk_now();
+        if (left <= 0) {
+            return;
+        }
+        mk_sleep(e, nothing_new, left);
+        take_commands(e);
+        start_waiting(e);
+    }
+}
+
 static bool may_embed(mk_engine *e) {
     return mk_embed_wants(e) && room_for_command(e) && !atomic_load(&e->paused);
 }
@@ -338,10 +356,14 @@ void mk_worker_loop(mk_engine *e) {
     while (!atomic_load(&e->closing)) {
         /* Before the commands are taken: a cancel that comes later finds the decode abortable, and one
          * that came earlier costs at most one decode begun again. */
+        bool silent = !busy(e);
         atomic_store(&e->abort_decode, false);
         take_commands(e);
         mk_store_answers(e);
         start_waiting(e);
+        if (silent && may_step(e)) {
+            gather(e);
+        }
         if (may_embed(e)) { /* in turn with the speakers */
             mk_embed_step(e, busy(e) || e->waiting != NULL);
         }
