@@ -165,7 +165,8 @@ def section(
                     name = f"{kind}, {cast} speakers: ≥ 1.0 × {other}"
                     targets.append(Target(name, f"{ratio[other]:.2f} ×", ratio[other] >= 1))
                 targets.append(Target(f"{kind}, {cast} speakers: shares ≥ 0.5", f"{share:.2f}", share >= 0.5))
-    targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
+    if cells >= 12:
+        targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
     note = (
         f"{tokens} tokens each, {threads} thread(s), greedy, no drafts, medians of {rounds} round(s); rates count the"
         " prompts' prefill. First words: seconds from the question, the mean of all who begin at once / the last of"
@@ -173,7 +174,8 @@ def section(
     )
     firsts = [f"first words, s: {way}" for way in ways if way != "in turn"]
     head = ("weights", "speakers", *(f"{way}, tok/s" for way in ways), *(f"/ {way}" for way in ways[1:]), "least share")
-    return f"## A cast\n\n{table((*head, *firsts), rows)}\n\n{note}\n", targets
+    title = "A cast and rivals" if any(way in RIVALS for way in ways) else "A cast"
+    return f"## {title}\n\n{table((*head, *firsts), rows)}\n\n{note}\n", targets
 
 
 def main() -> None:
