@@ -145,6 +145,11 @@ typedef struct mk_embedder {
     double seconds_per_token;
 } mk_embedder;
 
+/* A group of neighbours who speak, slots[low .. low + size), and how many decodes in a row it may have, the last one counted. */
+typedef struct mk_again {
+    int32_t low, size, times;
+} mk_again;
+
 /* What the batch under way is expected to show about costs. */
 typedef struct mk_forecast {
     int32_t speaking, prefill; /* tokens of either kind */
@@ -229,6 +234,7 @@ struct mk_engine {
     mk_curve prefill_cost;    /* of tokens without */
     mk_forecast forecast;
     double served;            /* the least served of those who speak: where a newcomer begins */
+    mk_again again;           /* the group of the last decode, while it may go again */
     double credit;            /* seconds that may be spent on learning prices */
     double calibrated;        /* seconds spent on it at load; negative: done */
     uint32_t calibration;     /* the step it is at */

@@ -12,7 +12,11 @@ enum {
     LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
     MOST_AHEAD = 6,       /* and be told so */
     FRESH = 4,            /* what the first token of a stream counts */
+    MOST_AGAIN = 4,       /* decodes of one group in a row */
 };
+
+/* Where one group goes several times in a row: seconds of that, and in which all have had their turn. */
+static const double MOST_TURN = 0.05, MOST_ROUND = 0.2;
 
 /* Its next token is its first: all of its prompt but the last token was in the cache. */
 static bool is_fresh(const mk_slot *slot) {
@@ -57,6 +61,8 @@ typedef struct choice {
     double worth[MK_MAX_SLOTS];  /* what a token of each is worth by who it is */
     double counts[MK_MAX_SLOTS]; /* and counts in the choice of a group */
     double cost[MK_MAX_SLOTS + 1]; /* of a decode of so many; 0: nothing is known */
+    double around;              /* what goes with each decode, whatever its size */
+    double round;               /* seconds in which all have a turn; 0: nothing is known */
     int32_t n, first;           /* of them all; the one that must be in */
     int32_t from, size;         /* the group, as slots[from .. from + size) */
 } choice;
@@ -108,9 +114,9 @@ static void run_around_first(const mk_engine *e, const choice *c, int32_t *low, 
 static void round_costs(const choice *c, int32_t n, double *least) {
     least[0] = 0;
     for (int32_t k = 1; k <= n; k++) {
-        least[k] = c->cost[k];
+        least[k] = c->cost[k] + c->around;
         for (int32_t size = 1; size < k; size++) {
-            double cost = least[k - size] + c->cost[size];
+            double cost = least[k - size] + c->cost[size] + c->around;
             least[k] = cost < least[k] ? cost : least[k];
         }
     }
@@ -128,6 +134,7 @@ static void weigh_by_place(choice *c, int32_t low, int32_t high) {
         double adds = (least[k + 1] - least[k] + least[n - k] - least[n - k - 1]) / 2;
         c->counts[low + k] = c->worth[low + k] - 1 + adds / least[n] * n;
     }
+    c->round = least[n] / n * c->n;
 }
 
 /* The best group of that size, or of any size for 0, with the first in it; returns tokens' worth a second. */
@@ -137,9 +144,11 @@ static double best_group(choice *c, int32_t low, int32_t high, int32_t size) {
         double sum = 0;
         for (int32_t to = from; to <= high; to++) {
             int32_t n = to - from + 1;
+            double rate;
             sum += c->counts[to];
-            if (to >= c->first && (size == 0 || n == size) && sum / c->cost[n] > best) {
-                best = sum / c->cost[n];
+            rate = sum / (c->cost[n] + c->around);
+            if (to >= c->first && (size == 0 || n == size) && rate > best) {
+                best = rate;
                 c->from = from;
                 c->size = n;
             }
@@ -181,10 +190,39 @@ static bool take_overdue(choice *c) {
     return n > 0;
 }
 
+/* Another group than the last makes llama.cpp build its graph anew, which a short decode feels (3 in a hundred). So where a
+ * round of all is short, each group goes a few times before the next: that of the last decode, if it may and is there. */
+static bool go_again(mk_engine *e, choice *c) {
+    e->again.times -= e->again.times > 0;
+    for (int32_t from = 0; e->again.times > 0 && from + e->again.size <= c->n; from++) {
+        int32_t to = from + e->again.size - 1;
+        if (c->slots[from]->seq == e->again.low && c->slots[to]->seq == e->again.low + to - from) {
+            c->from = c->first = from;
+            c->size = e->again.size;
+            for (int32_t i = from; i <= to; i++) {
+                c->first = comes_before(c->slots[i], c->slots[c->first]) ? i : c->first;
+            }
+            return true;
+        }
+    }
+    e->again.times = 0;
+    return false;
+}
+
+static void may_go_again(mk_engine *e, const choice *c) {
+    double weight = mk_weight(c->slots[0]);
+    double times = c->round > 0 && c->size < c->n ? fmin(MOST_ROUND / c->round, MOST_TURN / c->cost[c->size]) : 1;
+    for (int32_t i = 0; i < c->n; i++) {
+        times = mk_weight(c->slots[i]) != weight || is_fresh(c->slots[i]) ? 1 : times;
+    }
+    e->again = (mk_again){c->slots[c->from]->seq, c->size, times < MOST_AGAIN ? (int32_t) times : MOST_AGAIN};
+}
+
 static void choose_group(mk_engine *e, choice *c) {
     int32_t low, high;
     double least = e->served;
     if (take_overdue(c)) {
+        e->again.times = 0;
         return;
     }
     if (e->config.unified) {
@@ -196,15 +234,20 @@ static void choose_group(mk_engine *e, choice *c) {
         c->cost[i + 1] = mk_curve_at(&e->speaking_cost, i + 1);
         c->first = comes_before(c->slots[i], c->slots[c->first]) ? i : c->first;
     }
+    if (!is_fresh(c->slots[c->first]) && go_again(e, c)) {
+        return;
+    }
     run_around_first(e, c, &low, &high);
     c->from = low;
     c->size = high - low + 1;
     if (c->cost[1] > 0) {
         memcpy(c->counts, c->worth, sizeof c->counts);
+        c->around = 0.02 * c->cost[1];
         if (!e->config.unified) {
             weigh_by_place(c, low, high);
         }
         best_group(c, low, high, 0);
+        may_go_again(e, c);
         explore(e, c, low, high);
     }
 }
@@ -380,6 +423,26 @@ static void add_apart(mk_engine *e, const choice *c, mk_run r, double pace, doub
     atomic_store(&e->alone, c->size == 0 && r.low == r.high ? e->slots[r.low].job->ask.id : 0);
 }
 
+/* Who has just said a first word waits once for about as many who say theirs after the next slice: then all go on
+ * together, in larger groups and to the same end. */
+static bool stand_back(mk_engine *e, const choice *c, const mk_company *who) {
+    int32_t joining = 0;
+    mk_run r;
+    if (who->reading == 0 || who->speaking != c->n || e->config.unified) {
+        return false;
+    }
+    for (int32_t i = 0; i < c->n; i++) {
+        if (c->slots[i]->n_generated != 1) {
+            return false;
+        }
+    }
+    r = mk_run_choose(e, who);
+    for (int32_t i = r.low; i <= r.high; i++) {
+        joining += e->slots[i].n_done + r.each == e->slots[i].n_tokens;
+    }
+    return 2 * joining > who->speaking && who->heaviest <= mk_weight(&e->slots[r.low]);
+}
+
 void mk_batch_fill(mk_engine *e) {
     choice c = {.n = 0};
     mk_company who = {0, 0, 0, 0};
@@ -406,6 +469,8 @@ void mk_batch_fill(mk_engine *e) {
             who.reading++;
         }
     }
+    e->again.times = who.reading > 0 ? 0 : e->again.times;
+    c.n = stand_back(e, &c, &who) ? 0 : c.n;
     if (c.n > 0) {
         choose_group(e, &c);
         if (who.reading == 0) {

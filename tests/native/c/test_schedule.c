@@ -289,6 +289,21 @@ static void the_last_is_done_when_the_cheapest_rounds_are(void) {
     }
 }
 
+/* Four who speak one by one: each a few times before the next, but none is silent for longer than a fifth of a second. */
+static void one_by_one_is_not_word_by_word(void) {
+    double last[4] = {0};
+    int changes = 0;
+    open_priced(q8_0, 4, false);
+    n_speak_together(4, 200);
+    for (int i = 40; i < n_history; i++) { /* all have begun */
+        changes += history[i].seq != history[i - 1].seq;
+        CHECK(i < 60 || history[i].at - last[history[i].seq] < 0.2);
+        last[history[i].seq] = history[i].at;
+    }
+    CHECK(changes < 0.35 * n_history);
+    host_close(&h);
+}
+
 /* The machine turns out other than at the load: the choice follows. */
 static void prices_that_change_are_learned_anew(void) {
     for (int way = 0; way < 2; way++) {
@@ -698,6 +713,8 @@ static void who_is_asked_together_begins_together(void) {
         open_priced(slow, (uint32_t) crowds[i].n, false);
         n_speak_together(crowds[i].n, 23);
         CHECK(read_in(0, 24) == crowds[i].first && read_in(1, 24) == crowds[i].second);
+        CHECK(read_in(1, 1) == 0 || crowds[i].second == 0); /* who has said a first word waits for the others' */
+        CHECK(read_in(2, 1) == crowds[i].n && read_in(n_decodes - 1, 1) == crowds[i].n);
         host_close(&h);
     }
     sinks = 1;
@@ -871,6 +888,7 @@ int main(int argc, char **argv) {
     RUN(the_group_that_costs_least_by_the_token_speaks);
     RUN(fair_and_fast_whatever_the_prices);
     RUN(the_last_is_done_when_the_cheapest_rounds_are);
+    RUN(one_by_one_is_not_word_by_word);
     RUN(prices_that_change_are_learned_anew);
     RUN(priorities_are_shares_where_time_is_short);
     RUN(the_player_does_not_queue_behind_the_crowd);
