@@ -277,12 +277,14 @@ typedef struct drafts {
     double seconds, rate;       /* by the curve; tokens a second that may be hoped for */
 } drafts;
 
-/* The best such, if it is worth more a second than `wanted`. What it would lose if nothing came true has to be there. */
+/* The best such, if it is worth more a second than `wanted`. What it would lose if nothing came true has to be there, by how
+ * likely that is: where a batch of four costs three single ones, a sure quotation could not be paid for in advance. */
 static drafts best_drafts(mk_engine *e, const choice *c, int32_t low, int32_t high, const int32_t *n,
                           double (*hopes)[MK_MAX_DRAFT + 1], double wanted) {
     int32_t outputs = (int32_t) e->config.slots > MK_MAX_DRAFT ? (int32_t) e->config.slots : MK_MAX_DRAFT + 1;
     int32_t known = 2 * mk_curve_most(&e->speaking_cost);
     drafts best = {0, 0, 0, 0, 0};
+    double astray = n[c->first] > 0 ? 2 - hopes[c->first][1] : 1; /* that not even the next token comes true */
     for (int32_t k = 1; k <= n[c->first]; k++) {
         for (int32_t from = c->first; from >= low && n[from] >= k; from--) {
             double worth = 0, hoped = 0;
@@ -295,7 +297,7 @@ static drafts best_drafts(mk_engine *e, const choice *c, int32_t low, int32_t hi
                 seconds = mk_curve_at(&e->speaking_cost, total);
                 worth += c->worth[to] * hopes[to][k];
                 hoped += hopes[to][k];
-                if (to >= c->first && worth / seconds > wanted && seconds - size / e->forecast.rate <= e->draft_account) {
+                if (to >= c->first && worth / seconds > wanted && astray * (seconds - size / e->forecast.rate) <= e->draft_account) {
                     wanted = worth / seconds;
                     best = (drafts){from, size, k, seconds, hoped / seconds};
                 }
