@@ -175,13 +175,14 @@ static int32_t part(int32_t whole, int32_t room) {
     return fours <= room ? fours : even;
 }
 
-/* How many tokens a run may have for the sake of prompts that are read whole, as the first of them is at least. Who begins together speaks together, in
- * larger groups and to the same end: so a crowd is read in as few slices as can be borne, and in equal ones. */
+/* How many tokens a run may have for the sake of prompts that are read whole, the first of them if that can be. Who begins
+ * together speaks together, in larger groups and to the same end: so a crowd is read in as few slices as can be borne, and
+ * in equal ones. */
 static int32_t room_for_whole(mk_engine *e, const mk_company *who, int32_t room, int32_t first) {
     double share = who->speaking == 0 ? 1 : (double) who->reading / who->speaking;
     double most = MOST_FOR_MANY * (share > 1 ? 1 : share < 0.6 ? 0.6 : share) * e->slice_scale / e->crowd;
     int32_t n = room + room / 8, all = all_left(e), slices;
-    if (who->reading == 1) {
+    if (who->reading == 1 || prefill_cost(e, 1) <= 0) {
         return n;
     }
     while (n < e->batch_room && prefill_cost(e, n + 1 + n / 64) <= most) {

@@ -430,7 +430,7 @@ static void add_apart(mk_engine *e, const choice *c, mk_run r, double pace, doub
 static bool stand_back(mk_engine *e, const choice *c, const mk_company *who) {
     int32_t joining = 0;
     mk_run r;
-    if (who->reading == 0 || who->speaking != c->n || e->config.unified) {
+    if (who->reading == 0 || c->n == 0 || c->n != who->speaking || e->config.unified) {
         return false;
     }
     for (int32_t i = 0; i < c->n; i++) {

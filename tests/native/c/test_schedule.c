@@ -720,6 +720,29 @@ static void who_is_asked_together_begins_together(void) {
     sinks = 1;
 }
 
+/* A crowd that asks before anything was measured might keep everybody waiting for any time. */
+static void a_crowd_is_read_in_short_slices_until_prices_are_known(void) {
+    mk_config config = usual_config();
+    int tokens = 0;
+    price_as(prices, slow);
+    atomic_store(&fake_prices, prices);
+    config.clock = fake_clock;
+    config.slots = 4;
+    config.context = 2048;
+    config.calibrate_seconds = 0;
+    host_open_ready(&h, &config);
+    mk_engine_pause(h.engine, true);
+    n_decodes = 0;
+    atomic_store(&n_history, 0);
+    atomic_store(&fake_witness, witness);
+    n_speak_together(4, 100);
+    for (int seq = 0; seq < 4; seq++) {
+        tokens += in_decode[0][seq];
+    }
+    CHECK(tokens > 0 && tokens <= 18);
+    host_close(&h);
+}
+
 /* The player's question does not wait for what the ambient ones ask. */
 static void who_is_more_important_is_read_alone(void) {
     open_priced(slow, 4, false);
@@ -903,6 +926,7 @@ int main(int argc, char **argv) {
     RUN(prompts_are_read_about_as_fast_as_in_one_batch);
     RUN(a_crowd_is_read_in_longer_slices);
     RUN(who_is_asked_together_begins_together);
+    RUN(a_crowd_is_read_in_short_slices_until_prices_are_known);
     RUN(who_is_more_important_is_read_alone);
     RUN(a_prompt_waits_for_those_of_the_same_frame);
     RUN(those_who_speak_become_neighbours);
