@@ -165,8 +165,7 @@ def section(
                     name = f"{kind}, {cast} speakers: ≥ 1.0 × {other}"
                     targets.append(Target(name, f"{ratio[other]:.2f} ×", ratio[other] >= 1))
                 targets.append(Target(f"{kind}, {cast} speakers: shares ≥ 0.5", f"{share:.2f}", share >= 0.5))
-    if cells >= 12:
-        targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
+    targets.append(Target("≥ 1.2 × the server in a third of the cells", f"{wins} of {cells}", 3 * wins >= cells))
     note = (
         f"{tokens} tokens each, {threads} thread(s), greedy, no drafts, medians of {rounds} round(s); rates count the"
         " prompts' prefill. First words: seconds from the question, the mean of all who begin at once / the last of"
