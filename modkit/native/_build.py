@@ -14,7 +14,7 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 SOURCES = (
-    *("core.c", "callbacks.c", "job.c", "block.c"),
+    *("core.c", "callbacks.c", "job.c", "block.c", "group.c"),
     *("worker.c", "request.c", "schedule.c", "prefill.c", "cache.c", "speak.c", "load.c", "text.c", "gguf.c"),
     *("tools.c", "store.c", "embed.c", "fit.c", "tune.c", "curve.c", "calibrate.c", "draft.c", "guess.c"),
     *("disk.c", "files.c", "shift.c", "seat.c", "adapter.c", "interrupt.c"),

@@ -1,27 +1,8 @@
-/* What goes into the next batch: which of the speaking slots get their next token, and how much of the
- * waiting prefill. Runs on the worker thread alone, allocates nothing.
- *
- * A batch of all speakers is not the cheapest way to serve them (curve.h): so each decode takes the group
- * with the most tokens a second around whoever was served least, and those left out come first next time. */
+/* What goes into the next batch: the next tokens of a group of the speaking slots (group.c), with or without drafts, and a
+ * part of the waiting prefill (prefill.c); and what it cost. Runs on the worker thread alone, allocates nothing. */
 #include "schedule.h"
 
-#include <math.h>
-#include <string.h>
-
-enum {
-    LEAD = 2,             /* tokens that a stream may be ahead of the least served and still count in full */
-    MOST_AHEAD = 6,       /* and be told so */
-    FRESH = 4,            /* what the first token of a stream counts */
-    MOST_AGAIN = 4,       /* decodes of one group in a row */
-};
-
-/* Where one group goes several times in a row: seconds of that, and in which all have had their turn. */
-static const double MOST_TURN = 0.05, MOST_ROUND = 0.2;
-
-/* Its next token is its first: all of its prompt but the last token was in the cache. */
-static bool is_fresh(const mk_slot *slot) {
-    return mk_is_speaking(slot) && slot->n_generated == 0;
-}
+enum { MOST_AHEAD = 6 /* tokens that a stream may be told it is ahead of the least served */ };
 
 /* On a CPU a decode costs what it computes, however long others keep it waiting: a busy machine would drown the
  * differences between batch sizes in noise. */
@@ -53,205 +34,6 @@ void mk_batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
     }
 }
 
-/* ---- who speaks ---- */
-
-/* The speaking slots in the order of their sequences, and what may be computed together. */
-typedef struct choice {
-    mk_slot *slots[MK_MAX_SLOTS];
-    double worth[MK_MAX_SLOTS];  /* what a token of each is worth by who it is */
-    double counts[MK_MAX_SLOTS]; /* and counts in the choice of a group */
-    double cost[MK_MAX_SLOTS + 1]; /* of a decode of so many; 0: nothing is known */
-    double around;              /* what goes with each decode, whatever its size */
-    double round;               /* seconds in which all have a turn; 0: nothing is known */
-    int32_t n, first;           /* of them all; the one that must be in */
-    int32_t from, size;         /* the group, as slots[from .. from + size) */
-} choice;
-
-/* The further somebody is ahead of the others, the less he counts, but never nothing: where a larger batch is
- * free, nobody waits. */
-static double worth(const mk_slot *slot, double least) {
-    double ahead = (slot->served - least) * mk_weight(slot);
-    double counts = ahead <= LEAD ? 1 : 1 - 0.03 * (ahead - LEAD);
-    return is_fresh(slot) ? FRESH : (counts > 0.25 ? counts : 0.25) - 1e-4 * (ahead < 100 ? ahead : 100);
-}
-
-static bool comes_before(const mk_slot *a, const mk_slot *b) {
-    if (is_fresh(a) != is_fresh(b)) {
-        return is_fresh(a);
-    }
-    return is_fresh(a) && a->skipped != b->skipped ? a->skipped > b->skipped : a->served < b->served;
-}
-
-/* Slots of one shared cache are computed together whoever they are, so they are put in order of merit;
- * with a cache for each, only neighbours are, so they stay in the order of their sequences. */
-static void sort_by_merit(choice *c) {
-    for (int32_t i = 1; i < c->n; i++) {
-        mk_slot *slot = c->slots[i];
-        int32_t k = i;
-        for (; k > 0 && comes_before(slot, c->slots[k - 1]); k--) {
-            c->slots[k] = c->slots[k - 1];
-        }
-        c->slots[k] = slot;
-    }
-}
-
-/* How far the run of neighbours around the first reaches, as indexes. */
-static void run_around_first(const mk_engine *e, const choice *c, int32_t *low, int32_t *high) {
-    *low = *high = c->first;
-    if (e->config.unified) {
-        *high = c->n - 1; /* in order of merit, the first is at 0 */
-        return;
-    }
-    while (*low > 0 && c->slots[*low - 1]->seq + 1 == c->slots[*low]->seq) {
-        --*low;
-    }
-    while (*high + 1 < c->n && c->slots[*high + 1]->seq == c->slots[*high]->seq + 1) {
-        ++*high;
-    }
-}
-
-/* least[k]: what it costs at the least to give the first k of a run of neighbours a turn each, in groups. */
-static void round_costs(const choice *c, int32_t n, double *least) {
-    least[0] = 0;
-    for (int32_t k = 1; k <= n; k++) {
-        least[k] = c->cost[k] + c->around;
-        for (int32_t size = 1; size < k; size++) {
-            double cost = least[k - size] + c->cost[size] + c->around;
-            least[k] = cost < least[k] ? cost : least[k];
-        }
-    }
-}
-
-/* Where only neighbours can go together, a group that is cheap by itself may leave others apart who are dear then: of
- * eight the six in the middle, and twice two. So what a token of each counts is what it adds to the cheapest round of
- * all. (By these, the dual prices of the linear program, no group is worth more than it costs, and those of the
- * cheapest rounds just as much.) Counted from either end, and the mean of both. */
-static void weigh_by_place(choice *c, int32_t low, int32_t high) {
-    double least[MK_MAX_SLOTS + 1];
-    int32_t n = high - low + 1;
-    round_costs(c, n, least);
-    for (int32_t k = 0; k < n && least[n] > 0; k++) {
-        double adds = (least[k + 1] - least[k] + least[n - k] - least[n - k - 1]) / 2;
-        c->counts[low + k] = c->worth[low + k] - 1 + adds / least[n] * n;
-    }
-    c->round = least[n] / n * c->n;
-}
-
-/* The best group of that size, or of any size for 0, with the first in it; returns tokens' worth a second. */
-static double best_group(choice *c, int32_t low, int32_t high, int32_t size) {
-    double best = -INFINITY;
-    for (int32_t from = low; from <= c->first; from++) {
-        double sum = 0;
-        for (int32_t to = from; to <= high; to++) {
-            int32_t n = to - from + 1;
-            double rate;
-            sum += c->counts[to];
-            rate = sum / (c->cost[n] + c->around);
-            if (to >= c->first && (size == 0 || n == size) && rate > best) {
-                best = rate;
-                c->from = from;
-                c->size = n;
-            }
-        }
-    }
-    return best;
-}
-
-/* Now and then another size than the best known is tried, within the time set aside for that: else an
- * estimate that was wrong, or is no longer right, would keep a better size out for good. */
-static void explore(mk_engine *e, choice *c, int32_t low, int32_t high) {
-    double unit = c->cost[c->size] / c->size, least = e->credit;
-    int32_t size = 0;
-    for (int32_t n = 1; n <= high - low + 1; n++) {
-        double extra = c->cost[n] - n * unit;
-        if (n != c->size && !mk_curve_knows(&e->speaking_cost, n, MK_STALE) && extra < least) {
-            least = extra;
-            size = n;
-        }
-    }
-    if (size > 0 && e->credit > 0) {
-        e->credit -= least > 0 ? least : 0;
-        e->forecast.exploring = true;
-        best_group(c, low, high, size);
-    }
-}
-
-/* A first token waits for one decode of others at most, once it could be computed; then it goes, whatever it costs. */
-static bool take_overdue(choice *c) {
-    int32_t n = 0;
-    for (int32_t i = 0; i < c->n; i++) {
-        if (is_fresh(c->slots[i]) && c->slots[i]->skipped > 0) {
-            c->slots[n++] = c->slots[i];
-        }
-    }
-    c->from = 0;
-    c->size = n;
-    c->first = -1;
-    return n > 0;
-}
-
-/* Another group than the last makes llama.cpp build its graph anew, which a short decode feels (3 in a hundred). So where a
- * round of all is short, each group goes a few times before the next: that of the last decode, if it may and is there. */
-static bool go_again(mk_engine *e, choice *c) {
-    e->again.times -= e->again.times > 0;
-    for (int32_t from = 0; e->again.times > 0 && from + e->again.size <= c->n; from++) {
-        int32_t to = from + e->again.size - 1;
-        if (c->slots[from]->seq == e->again.low && c->slots[to]->seq == e->again.low + to - from) {
-            c->from = c->first = from;
-            c->size = e->again.size;
-            for (int32_t i = from; i <= to; i++) {
-                c->first = comes_before(c->slots[i], c->slots[c->first]) ? i : c->first;
-            }
-            return true;
-        }
-    }
-    e->again.times = 0;
-    return false;
-}
-
-static void may_go_again(mk_engine *e, const choice *c) {
-    double weight = mk_weight(c->slots[0]);
-    double times = c->round > 0 && c->size < c->n ? fmin(MOST_ROUND / c->round, MOST_TURN / c->cost[c->size]) : 1;
-    for (int32_t i = 0; i < c->n; i++) {
-        times = mk_weight(c->slots[i]) != weight || is_fresh(c->slots[i]) ? 1 : times;
-    }
-    e->again = (mk_again){c->slots[c->from]->seq, c->size, times < MOST_AGAIN ? (int32_t) times : MOST_AGAIN};
-}
-
-static void choose_group(mk_engine *e, choice *c) {
-    int32_t low, high;
-    double least = e->served;
-    if (take_overdue(c)) {
-        e->again.times = 0;
-        return;
-    }
-    if (e->config.unified) {
-        sort_by_merit(c);
-    }
-    c->first = 0;
-    for (int32_t i = 0; i < c->n; i++) {
-        c->worth[i] = worth(c->slots[i], least);
-        c->cost[i + 1] = mk_curve_at(&e->speaking_cost, i + 1);
-        c->first = comes_before(c->slots[i], c->slots[c->first]) ? i : c->first;
-    }
-    if (!is_fresh(c->slots[c->first]) && go_again(e, c)) {
-        return;
-    }
-    run_around_first(e, c, &low, &high);
-    c->from = low;
-    c->size = high - low + 1;
-    if (c->cost[1] > 0) {
-        memcpy(c->counts, c->worth, sizeof c->counts);
-        c->around = 0.02 * c->cost[1];
-        if (!e->config.unified) {
-            weigh_by_place(c, low, high);
-        }
-        best_group(c, low, high, 0);
-        may_go_again(e, c);
-        explore(e, c, low, high);
-    }
-}
-
 /* ---- whose pace allows it ---- */
 
 /* Up to a quarter of an interval early, so that streams of one pace come together and can share a batch. */
@@ -279,7 +61,7 @@ typedef struct drafts {
 
 /* The best such, if it is worth more a second than `wanted`. What it would lose if nothing came true has to be there, by how
  * likely that is: where a batch of four costs three single ones, a sure quotation could not be paid for in advance. */
-static drafts best_drafts(mk_engine *e, const choice *c, int32_t low, int32_t high, const int32_t *n,
+static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t high, const int32_t *n,
                           double (*hopes)[MK_MAX_DRAFT + 1], double wanted) {
     int32_t outputs = (int32_t) e->config.slots > MK_MAX_DRAFT ? (int32_t) e->config.slots : MK_MAX_DRAFT + 1;
     int32_t known = 2 * mk_curve_most(&e->speaking_cost);
@@ -307,7 +89,7 @@ static drafts best_drafts(mk_engine *e, const choice *c, int32_t low, int32_t hi
     return best;
 }
 
-static void take_drafts(mk_engine *e, choice *c, drafts d) {
+static void take_drafts(mk_engine *e, mk_choice *c, drafts d) {
     for (int32_t i = d.from; i < d.from + d.size; i++) {
         c->slots[i]->n_draft = d.length;
     }
@@ -317,7 +99,7 @@ static void take_drafts(mk_engine *e, choice *c, drafts d) {
 }
 
 /* Instead of these, what a draft model says behind the next token of the one whose turn it is, if that promises more. */
-static drafts or_guesses(mk_engine *e, choice *c, drafts d, int32_t room) {
+static drafts or_guesses(mk_engine *e, mk_choice *c, drafts d, int32_t room) {
     mk_slot *slot = c->slots[c->first];
     double wanted = d.rate > 1.06 * e->forecast.rate ? d.rate : 1.06 * e->forecast.rate;
     slot->n_draft = d.length;
@@ -330,7 +112,7 @@ static drafts or_guesses(mk_engine *e, choice *c, drafts d, int32_t room) {
 
 /* Where the one whose turn it is, alone or with some beside him, says more in the time with drafts than the group does
  * without, that is done instead. */
-static void consider_drafts(mk_engine *e, choice *c) {
+static void consider_drafts(mk_engine *e, mk_choice *c) {
     int32_t low, high, room = 0, n[MK_MAX_SLOTS];
     double hopes[MK_MAX_SLOTS][MK_MAX_DRAFT + 1], worth = 0;
     drafts d;
@@ -340,7 +122,7 @@ static void consider_drafts(mk_engine *e, choice *c) {
     e->forecast.plain = c->cost[1] > 0 ? c->cost[c->size] : 1;
     e->forecast.rate = c->size / e->forecast.plain;
     e->draft_plain = e->forecast.plain;
-    run_around_first(e, c, &low, &high);
+    mk_run_around(e, c, &low, &high);
     for (int32_t i = low; i <= high; i++) {
         int32_t most = mk_draft_room(e, c->slots[i]);
         room = i == c->first ? most : room;
@@ -387,7 +169,7 @@ static void keep_accounts(mk_engine *e) {
     double least = -1;
     for (uint32_t i = 0; i < e->config.slots; i++) {
         const mk_slot *slot = &e->slots[i];
-        if (mk_is_speaking(slot) && !is_fresh(slot) && (least < 0 || slot->served < least)) {
+        if (mk_is_speaking(slot) && !mk_is_fresh(slot) && (least < 0 || slot->served < least)) {
             least = slot->served;
         }
     }
@@ -399,7 +181,7 @@ static void keep_accounts(mk_engine *e) {
     }
 }
 
-static void add_speakers(mk_engine *e, const choice *c, double pace, double now) {
+static void add_speakers(mk_engine *e, const mk_choice *c, double pace, double now) {
     int32_t before = e->batch.n_tokens;
     for (int32_t i = 0; i < c->size; i++) {
         mk_slot *slot = c->slots[c->from + i];
@@ -413,7 +195,7 @@ static void add_speakers(mk_engine *e, const choice *c, double pace, double now)
 
 /* The order keeps a speaker's one token from being computed with the first of each of its neighbours' prompts, which
  * would make two dear batches of a cheap one and a slice: only a sequence one above the last joins in. */
-static void add_apart(mk_engine *e, const choice *c, mk_run r, double pace, double now) {
+static void add_apart(mk_engine *e, const mk_choice *c, mk_run r, double pace, double now) {
     bool above = c->size > 0 && c->slots[c->from]->seq > e->slots[r.high].seq;
     if (above) {
         add_speakers(e, c, pace, now);
@@ -427,7 +209,7 @@ static void add_apart(mk_engine *e, const choice *c, mk_run r, double pace, doub
 
 /* Who has just said a first word waits once for about as many who say theirs after the next slice: then all go on
  * together, in larger groups and to the same end. */
-static bool stand_back(mk_engine *e, const choice *c, const mk_company *who) {
+static bool stand_back(mk_engine *e, const mk_choice *c, const mk_company *who) {
     int32_t joining = 0;
     mk_run r;
     if (who->reading == 0 || c->n == 0 || c->n != who->speaking || e->config.unified) {
@@ -446,7 +228,7 @@ static bool stand_back(mk_engine *e, const choice *c, const mk_company *who) {
 }
 
 void mk_batch_fill(mk_engine *e) {
-    choice c = {.n = 0};
+    mk_choice c = {.n = 0};
     mk_company who = {0, 0, 0, 0};
     double pace = atomic_load(&e->pace), now = pace > 0 ? mk_now() : 0;
     uint64_t prefilling = 0;
@@ -464,7 +246,7 @@ void mk_batch_fill(mk_engine *e) {
         slot->guessed = false; /* a decode that was aborted told nobody what became of its draft */
         who.heaviest = mk_is_speaking(slot) && mk_weight(slot) > who.heaviest ? mk_weight(slot) : who.heaviest;
         who.speaking += mk_is_speaking(slot);
-        if (mk_is_speaking(slot) && (is_fresh(slot) || is_due(e, slot, pace, now))) {
+        if (mk_is_speaking(slot) && (mk_is_fresh(slot) || is_due(e, slot, pace, now))) {
             c.slots[c.n++] = slot;
         } else if (mk_is_prefilling(slot)) {
             prefilling = slot->job->ask.id;
@@ -474,7 +256,7 @@ void mk_batch_fill(mk_engine *e) {
     e->again.times = who.reading > 0 ? 0 : e->again.times;
     c.n = stand_back(e, &c, &who) ? 0 : c.n;
     if (c.n > 0) {
-        choose_group(e, &c);
+        mk_group_choose(e, &c);
         if (who.reading == 0) {
             consider_drafts(e, &c);
         }

@@ -20,7 +20,7 @@ import pytest
 HERE = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "modkit" / "native"
 PARTS = (
-    *("core", "callbacks", "job", "block"),
+    *("core", "callbacks", "job", "block", "group"),
     *("worker", "schedule", "prefill", "cache", "request", "speak", "load", "text", "gguf", "tools", "store", "embed"),
     *("fit", "tune", "curve", "calibrate", "draft", "guess", "disk", "files", "shift", "seat", "adapter", "interrupt"),
     *("thought", "chain", "score", "sample", "hold", "words", "grammar", "gbnf", "network"),
