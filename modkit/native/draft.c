@@ -8,7 +8,9 @@
  * (a memory quoted, a name). Both are learned: the first is the curve, the second how often what followed a match
  * of that length came again. That is seen from every token, drafted or not, so it costs nothing to learn that
  * quotations have begun, or ended. And it is bounded: drafts that fail cost time out of an account that successes
- * fill, and that otherwise grows by half a hundredth of what was decoded; when it is empty, nothing is drafted. */
+ * fill, and that otherwise grows by half a hundredth of what was decoded; when it is empty, nothing is drafted. What
+ * would have been drafted is then watched: it costs nothing, and the account grows and shrinks by what would have come
+ * of it. So one quotation that broke off does not end all drafts, and replies that do not quote cannot begin them. */
 #include "engine.h"
 
 #include <string.h>
@@ -19,6 +21,9 @@ enum {
     MOST_SEEN = 30,  /* tokens that a trust remembers */
     ASTRAY_AFTER = 3, /* misses in a row, and the reply is taken for one that does not quote, until a hit */
 };
+/* Of the account, in decodes without drafts: the most that is put aside; that is carried over to another reply, of which
+ * what was gained before says little; and that watching may put into it, or take out below zero. */
+enum { MOST_SAVED = 6, MOST_CARRIED = 3, MOST_WATCHED = 3 };
 /* What a trust is of. A word or two stands somewhere before in every reply, but means a quotation only in those that
  * quote: those of which nothing has come true yet are told from those that have begun to. And a quotation often ends
  * where a line does, however long it was. */
@@ -67,7 +72,7 @@ static mk_trust *trust_in(mk_engine *e, const mk_slot *slot, int32_t i) {
 
 static void begin(mk_engine *e) {
     e->drafted = true;
-    e->draft_account = 3 * e->forecast.plain;
+    e->draft_account = MOST_CARRIED * e->forecast.plain;
     for (int i = 0; i < MK_TRUSTS; i++) {
         e->trust[QUOTING][i].share = e->trust[EARLY][i].share = levels[i].trust;
         e->trust[ASTRAY][i].share = levels[i].trust / 2;
@@ -75,11 +80,39 @@ static void begin(mk_engine *e) {
     e->trust[LINE_ENDS][0].share = 0.4;
 }
 
-/* What other replies have gained says little of this one: no more of it than a failed draft costs is carried over. */
-void mk_draft_begin(mk_engine *e) {
+void mk_draft_begin(mk_engine *e, mk_slot *slot) {
     double most = mk_curve_at(&e->speaking_cost, 1);
-    most = most > e->draft_plain ? most : e->draft_plain;
+    most = MOST_CARRIED * (most > e->draft_plain ? most : e->draft_plain);
     e->draft_account = e->draft_account < most ? e->draft_account : most;
+    slot->watch.length = 0;
+}
+
+/* So many tokens would have been drafted, for so many seconds of the slot's own, had the account allowed it. */
+void mk_draft_watch(mk_engine *e, mk_slot *slot, int32_t length, double seconds) {
+    if (slot->watch.length == 0) {
+        slot->watch = (mk_watch){length, 0, seconds, e->forecast.rate};
+    }
+}
+
+/* The token just said would have come true, or not: what the whole draft would have brought is booked at its end. */
+static void watch(mk_engine *e, mk_slot *slot, bool right) {
+    double most = MOST_WATCHED * e->draft_plain, account = e->draft_account;
+    mk_watch *w = &slot->watch;
+    if (w->length == 0 || slot->match == 0) { /* or nothing was looked for this time: a prompt was read beside it */
+        w->length = 0;
+        return;
+    }
+    w->right += right;
+    if (right && w->right < w->length) {
+        return;
+    }
+    account += (w->right + 1) / w->rate - w->seconds;
+    if (account > e->draft_account) {
+        e->draft_account = account < most ? account : most > e->draft_account ? most : e->draft_account;
+    } else {
+        e->draft_account = account > -most ? account : -most < e->draft_account ? -most : e->draft_account;
+    }
+    w->length = 0;
 }
 
 static int32_t least(int32_t a, int32_t b) {
@@ -157,7 +190,7 @@ int32_t mk_draft_try(mk_engine *e, const mk_slot *slot, int32_t n, double rate) 
 /* What a draft brought, against what the same time would have brought without: by the curve, not by the clock, for
  * what else the machine did meanwhile is no fault of the draft. */
 static void book(mk_engine *e, int32_t drafted, int32_t accepted, bool guessed) {
-    double most = 6 * e->forecast.plain, gained;
+    double most = MOST_SAVED * e->forecast.plain, gained;
     mk_count(&e->shared.drafted, (uint64_t) drafted);
     mk_count(&e->shared.accepted, (uint64_t) accepted);
     gained = (accepted + 1) / e->forecast.rate - e->forecast.each;
@@ -182,6 +215,11 @@ static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
     if (trust != NULL) {
         mk_trust_learn(trust, right, MOST_SEEN);
         misses = right ? 0 : misses + 1;
+    }
+    if (slot->n_draft > 0) {
+        slot->watch.length = 0;
+    } else {
+        watch(e, slot, right);
     }
     slot->misses = misses;
     slot->quotes = quotes || (trust != NULL && right && slot->match >= LEAST_MATCH);

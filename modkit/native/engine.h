@@ -62,6 +62,12 @@ typedef struct mk_command {
     mk_adapter_set *set;
 } mk_command;
 
+/* draft.c's: a draft that was not made, because the account did not allow it, but would have promised something. */
+typedef struct mk_watch {
+    int32_t length, right; /* 0: none; of its tokens, those that have come true so far */
+    double seconds, rate;  /* that it would have cost; tokens a second without */
+} mk_watch;
+
 /* One sequence of the context and the stream that speaks in it, if any.
  * tokens[0 .. n_done) are in the KV cache; tokens[n_done .. n_tokens) wait to be decoded. While a
  * reply is generated that is always exactly one token. */
@@ -93,6 +99,7 @@ typedef struct mk_slot {
     int32_t draft[MK_MAX_DRAFT], n_draft, match;
     int32_t misses;  /* guesses in a row that did not come true */
     bool quotes;     /* what followed two words or more before has followed them again in this reply */
+    mk_watch watch;
     bool guessed;    /* the draft is the draft model's, which was so sure of each token */
     uint8_t sure[MK_MAX_DRAFT];
     double due;      /* when its pace allows the next token */
@@ -378,12 +385,13 @@ void mk_learn(mk_engine *e, double seconds, double wall);
 void mk_schedule_said(mk_engine *e, mk_slot *slot, int32_t drafted);
 double mk_clock(const mk_engine *e);
 
-/* draft.c: room for a draft, one that is at hand, what may be hoped of it, one for a price that is not known; says what
- * a decode brought, drafted or not, and returns how many drafted tokens are among it */
-void mk_draft_begin(mk_engine *e); /* a reply */
+/* draft.c: room for a draft, one that is at hand, what may be hoped of it, one for a price that is not known; watches what
+ * would come of one; says what a decode brought, drafted or not, and returns how many drafted tokens are among it */
+void mk_draft_begin(mk_engine *e, mk_slot *slot); /* a reply */
 int32_t mk_draft_room(mk_engine *e, const mk_slot *slot);
 int32_t mk_draft_find(mk_engine *e, mk_slot *slot, int32_t room);
 void mk_draft_hope(mk_engine *e, const mk_slot *slot, int32_t n, double *hopes);
+void mk_draft_watch(mk_engine *e, mk_slot *slot, int32_t length, double seconds);
 int32_t mk_draft_try(mk_engine *e, const mk_slot *slot, int32_t n, double rate);
 int32_t mk_say(mk_engine *e, mk_slot *slot);
 

@@ -15,7 +15,7 @@ void mk_schedule_begin(mk_engine *e, mk_slot *slot) {
     slot->served = e->served;
     slot->skipped = 0;
     slot->due = 0;
-    mk_draft_begin(e);
+    mk_draft_begin(e, slot);
 }
 
 void mk_batch_add(mk_engine *e, mk_slot *slot, int32_t n) {
@@ -60,12 +60,14 @@ typedef struct drafts {
 } drafts;
 
 /* The best such, if it is worth more a second than `wanted`. What it would lose if nothing came true has to be there, by how
- * likely that is: where a batch of four costs three single ones, a sure quotation could not be paid for in advance. */
+ * likely that is: where a batch of four costs three single ones, a sure quotation could not be paid for in advance. `wish`:
+ * the best whether that is there or not. */
 static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t high, const int32_t *n,
-                          double (*hopes)[MK_MAX_DRAFT + 1], double wanted) {
+                          double (*hopes)[MK_MAX_DRAFT + 1], double wanted, drafts *wish) {
     int32_t outputs = (int32_t) e->config.slots > MK_MAX_DRAFT ? (int32_t) e->config.slots : MK_MAX_DRAFT + 1;
     int32_t known = 2 * mk_curve_most(&e->speaking_cost);
     drafts best = {0, 0, 0, 0, 0};
+    double wished = wanted;
     double astray = n[c->first] > 0 ? 2 - hopes[c->first][1] : 1; /* that not even the next token comes true */
     for (int32_t k = 1; k <= n[c->first]; k++) {
         for (int32_t from = c->first; from >= low && n[from] >= k; from--) {
@@ -79,7 +81,14 @@ static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t
                 seconds = mk_curve_at(&e->speaking_cost, total);
                 worth += c->worth[to] * hopes[to][k];
                 hoped += hopes[to][k];
-                if (to >= c->first && worth / seconds > wanted && astray * (seconds - size / e->forecast.rate) <= e->draft_account) {
+                if (to < c->first) {
+                    continue;
+                }
+                if (worth / seconds > wished) {
+                    wished = worth / seconds;
+                    *wish = (drafts){from, size, k, seconds, hoped / seconds};
+                }
+                if (worth / seconds > wanted && astray * (seconds - size / e->forecast.rate) <= e->draft_account) {
                     wanted = worth / seconds;
                     best = (drafts){from, size, k, seconds, hoped / seconds};
                 }
@@ -115,7 +124,7 @@ static drafts or_guesses(mk_engine *e, mk_choice *c, drafts d, int32_t room) {
 static void consider_drafts(mk_engine *e, mk_choice *c) {
     int32_t low, high, room = 0, n[MK_MAX_SLOTS];
     double hopes[MK_MAX_SLOTS][MK_MAX_DRAFT + 1], worth = 0;
-    drafts d;
+    drafts d, wish = {0, 0, 0, 0, 0};
     if (e->config.draft == 0 || c->first < 0 || (c->cost[1] <= 0 && e->config.draft >= 0) || e->forecast.exploring) {
         return;
     }
@@ -135,7 +144,10 @@ static void consider_drafts(mk_engine *e, mk_choice *c) {
     if (e->config.draft < 0) {
         d = (drafts){c->first, 1, n[c->first], mk_curve_at(&e->speaking_cost, n[c->first] + 1), 1};
     } else {
-        d = best_drafts(e, c, low, high, n, hopes, 1.06 * worth / c->cost[c->size]);
+        d = best_drafts(e, c, low, high, n, hopes, 1.06 * worth / c->cost[c->size], &wish);
+        if (d.length == 0 && wish.length > 0) {
+            mk_draft_watch(e, c->slots[c->first], wish.length, wish.seconds / wish.size);
+        }
         d.length = d.length > 0 ? d.length : mk_draft_try(e, c->slots[c->first], n[c->first], e->forecast.rate);
         if (e->forecast.exploring) {
             d = (drafts){c->first, 1, d.length, mk_curve_at(&e->speaking_cost, d.length + 1), 0};

@@ -27,6 +27,10 @@ static const double xq4_0[] = {0, 8.1, 15.9, 23.2, 24.4, 32.2, 40.3, 44, 48.6, 5
 static const double gpu[] = {0, 10, 10, 10.1, 10.1, 10.2, 10.2, 10.3, 10.3, 10.4, 10.4, 10.5, 10.5, 10.6, 10.6, 10.7, 10.7};
 /* One core of a busy old machine, where a slice of 24 tokens takes a quarter of a second. */
 static const double slow[] = {0, 48.6, 53.3, 85.9, 74.8, 104, 91.8, 124, 109, 126, 124, 145, 141, 165, 160, 180, 170};
+/* A processor on which odd numbers of tokens in F16 are cheap, and four in Q8_0 dearer than as many single ones. */
+static const double epyc_q4_0[] = {0, 8.8, 17, 24.7, 26, 34.2, 42.1, 49.6, 50.2, 58.9, 66.5, 73.3, 75.8, 84, 91.7, 99.9, 87.6};
+static const double epyc_f16[] = {0, 18.4, 49, 42.9, 63, 51.4, 82.5, 65.4, 98.8, 111, 108, 123, 138, 136, 149, 166, 162};
+static const double epyc_q8_0[] = {0, 12.5, 44.8, 58.9, 55.2, 69.5, 65.5, 79.9, 67.9, 83.6, 81.7, 98.4, 96, 113, 110, 124, 121};
 static const double *const tables[] = {q8_0, q4_0, f16, xq4_0, gpu};
 enum { TABLES = sizeof tables / sizeof *tables, MOST = 1 << 18 };
 
@@ -545,6 +549,52 @@ static void a_draft_ends_where_quoted_lines_do(void) {
     host_close(&h);
 }
 
+/* Lines in letters thrown by dice, said again from the first on: a quotation each. Of each `every`-th, half stands once more
+ * behind it and goes on otherwise there, so that its quotation breaks off in the middle. Returns seconds of the replies. */
+static double seconds_of_quotations(const double *milliseconds, int every, int draft) {
+    double seconds = 0;
+    open_with_drafts(milliseconds, 1, false, draft);
+    mk_engine_pause(h.engine, false);
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        uint64_t dice = seed;
+        ask *a = ask_new();
+        char line[32], other[32];
+        for (int i = 0; i < 18; i++) {
+            for (int k = 0; k < 30; k++) {
+                line[k] = (char) ('a' + random_below(&dice, 26));
+                other[k] = k < 15 ? line[k] : (char) ('a' + random_below(&dice, 26));
+            }
+            line[30] = other[30] = '\n';
+            line[31] = other[31] = '\0';
+            ask_text(a, line);
+            if (i % every == 0) {
+                ask_text(a, other);
+            }
+        }
+        ask_tokens(a, (int32_t[]){FAKE_ECHO}, 1);
+        a->max_tokens = 700;
+        host_until_ended(&h, host_submit(&h, a));
+        CHECK(host_heard(&h, seed)->tokens == 700);
+    }
+    for (int i = 1; i < atomic_load(&n_history); i++) {
+        seconds += history[i].alone ? history[i].at - history[i - 1].at : 0;
+    }
+    host_close(&h);
+    return seconds;
+}
+
+/* Where four tokens cost three single ones, a quotation that breaks off costs what two others bring: the account that drafts
+ * are paid from is empty after one. Watching fills it again. */
+static void quotations_that_break_off_do_not_end_all_drafts(void) {
+    static const double *const some[] = {q4_0, f16, epyc_q4_0, epyc_f16, epyc_q8_0};
+    for (int t = 0; t < 5; t++) {
+        for (int every = 1; every <= 3; every += 2) {
+            double without = seconds_of_quotations(some[t], every, 0);
+            CHECK(seconds_of_quotations(some[t], every, MK_MAX_DRAFT) < without / 1.4);
+        }
+    }
+}
+
 /* The same words with drafts and without: at the end of the reply, of max_tokens, of the context, with stops. */
 static void drafts_change_nothing_of_what_is_said(void) {
     static const char long_reply[] =
@@ -921,6 +971,7 @@ int main(int argc, char **argv) {
     RUN(drafts_pay_or_are_left_out);
     RUN(drafts_of_neighbours_are_computed_together);
     RUN(a_draft_ends_where_quoted_lines_do);
+    RUN(quotations_that_break_off_do_not_end_all_drafts);
     RUN(drafts_change_nothing_of_what_is_said);
     RUN(nobody_is_faster_than_the_pace);
     RUN(prompts_are_read_about_as_fast_as_in_one_batch);
