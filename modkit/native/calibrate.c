@@ -5,8 +5,8 @@
 
 /* The first, unmeasured, reads the pages in; then each size twice, the most useful first. Negative: tokens of a
  * prompt, of which the last alone has logits; once each, for what a longer slice saves shows without a repeat. */
-static const int32_t sizes[] = {1, 1,  2, 4, 1, -32, 2, 4,  8,  -64, 3,  8,  3, 6, 5,
-                                7, 16, 6, -128, 5, 16, 12, 32, 12, 32, 10, 24, 64, 64};
+static const int32_t sizes[] = {1, 1, 2, 4,  1, -32, 2, 4,  8,  -64, 3,  8,  3, 6, 5,
+                                7, 5, 7, 16, 6, -128, 16, 12, 32, 12, 32, 10, 24, 64, 64};
 
 static bool may(const mk_engine *e) {
     if (e->memory == NULL || e->config.calibrate_seconds <= 0 || e->calibration >= sizeof sizes / sizeof *sizes

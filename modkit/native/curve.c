@@ -2,6 +2,9 @@
 
 #include <math.h>
 
+enum { MOST_SURE = 4 };
+static const double SURPRISE = 1.2; /* a price other than expected */
+
 static const int32_t sizes[MK_KNOTS] = {
     1,   2,   3,   4,   5,   6,   7,   8,   9,    10,   11,   12,   13,   14,   15,   16,   20,  24,
     28,  32,  40,  48,  56,  64,  80,  96,  112,  128,  160,  192,  224,  256,  320,  384,  448, 512,
@@ -41,9 +44,20 @@ static bool is_hearsay(const mk_curve *c, int32_t i) {
     return c->hearsay[i] > 1.25 || c->hearsay[i] < 0.8;
 }
 
-bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within) {
+/* Decodes for which what is known of a size holds. A single sample may be anything: what a size takes the first time is
+ * often more. */
+static uint32_t holds_for(const mk_curve *c, int32_t i) {
+    return c->sure[i] == 0 ? MK_STALE / 4 : (uint32_t) MK_STALE << (c->sure[i] - 1);
+}
+
+bool mk_curve_knew(const mk_curve *c, int32_t n) {
     int32_t i = knot(n);
-    return c->seconds[i] > 0 && c->decodes - c->seen[i] < within && !is_hearsay(c, i);
+    return c->seconds[i] > 0 && !is_hearsay(c, i);
+}
+
+bool mk_curve_knows(const mk_curve *c, int32_t n) {
+    int32_t i = knot(n);
+    return mk_curve_knew(c, n) && c->decodes - c->seen[i] < holds_for(c, i);
 }
 
 int32_t mk_curve_most(const mk_curve *c) {
@@ -61,10 +75,16 @@ int32_t mk_curve_most(const mk_curve *c) {
 void mk_curve_learn(mk_curve *c, int32_t n, double seconds) {
     int32_t at = knot(n < 1 ? 1 : n);
     double sample = n < 1 ? 0 : seconds * sizes[at] / n, old = c->seconds[at], moved;
+    bool late = c->decodes - c->seen[at] >= holds_for(c, at) / 2;
     if (!(sample > 0)) {
         return;
     }
     c->seen[at] = ++c->decodes;
+    if (old <= 0 || sample > SURPRISE * old || old > SURPRISE * sample) {
+        c->sure[at] = 0;
+    } else {
+        c->sure[at] += c->sure[at] == 0 || (late && c->sure[at] < MOST_SURE);
+    }
     if (old <= 0 || is_hearsay(c, at)) {
         c->seconds[at] = sample;
         c->hearsay[at] = 1;

@@ -10,20 +10,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MK_KNOTS = 52, MK_STALE = 600 /* decodes after which a price may have changed */ };
+enum { MK_KNOTS = 52, MK_STALE = 600 /* decodes after which a price that was seen twice may have changed */ };
 
 typedef struct mk_curve {
     double seconds[MK_KNOTS]; /* of a decode of that size; 0: never seen */
     uint32_t seen[MK_KNOTS];  /* mk_curve.decodes when it was last measured */
+    uint8_t sure[MK_KNOTS];   /* how often in a row it was what had been thought, the first time not counted */
     double hearsay[MK_KNOTS]; /* what the other sizes have multiplied it by since */
     uint32_t decodes;
 } mk_curve;
 
 /* Seconds of a decode of n tokens; 0 while nothing is known at all. */
 double mk_curve_at(const mk_curve *c, int32_t n);
-/* True when a decode of about n tokens was measured, less than `within` measured decodes ago, and what others have
- * shown since has not moved it far. */
-bool mk_curve_knows(const mk_curve *c, int32_t n, uint32_t within);
+/* True when a decode of about n tokens was measured, not too many measured decodes ago, and what others have shown since
+ * has not moved it far. How many are too many: few when it was seen once, and the more the oftener nothing was new. */
+bool mk_curve_knows(const mk_curve *c, int32_t n);
+/* The same of any time ago. */
+bool mk_curve_knew(const mk_curve *c, int32_t n);
 /* The largest size that was ever measured; 0 when none was. */
 int32_t mk_curve_most(const mk_curve *c);
 void mk_curve_learn(mk_curve *c, int32_t n, double seconds);

@@ -175,7 +175,7 @@ int32_t mk_draft_try(mk_engine *e, const mk_slot *slot, int32_t n, double rate) 
     }
     for (int32_t k = 1; k <= n; k = 2 * k + 1) {
         double loss = mk_curve_at(&e->speaking_cost, k + 1) - 1 / rate;
-        if (!mk_curve_knows(&e->speaking_cost, k + 1, MK_STALE)) {
+        if (!mk_curve_knows(&e->speaking_cost, k + 1)) {
             if (loss > e->credit) {
                 return 0;
             }

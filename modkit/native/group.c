@@ -124,7 +124,7 @@ static void explore(mk_engine *e, mk_choice *c, int32_t low, int32_t high) {
     int32_t size = 0;
     for (int32_t n = 1; n <= high - low + 1; n++) {
         double extra = c->cost[n] - n * unit;
-        if (n != c->size && !mk_curve_knows(&e->speaking_cost, n, MK_STALE) && extra < least) {
+        if (n != c->size && !mk_curve_knows(&e->speaking_cost, n) && extra < least) {
             least = extra;
             size = n;
         }

@@ -90,7 +90,7 @@ static int32_t slice(mk_engine *e, const mk_company *who, double most) {
     least = (prefill_cost(e, n) + beside) * pow(n, -power);
     for (int32_t m = longer(n); m <= longest && m <= e->batch_room && prefill_cost(e, m) <= most * share; m = longer(m)) {
         double price = (prefill_cost(e, m) + beside) * pow(m, -power);
-        if (price < least || (alone && !mk_curve_knows(&e->prefill_cost, m, UINT32_MAX))) {
+        if (price < least || (alone && !mk_curve_knew(&e->prefill_cost, m))) {
             least = price < least ? price : least;
             n = m;
         }
