@@ -226,6 +226,8 @@ class ChildWorker(Worker):
                 except (KeyError, TypeError, ValueError) as error:
                     raise ProtocolError(f"the engine's process sent a {message[1][:40]!r} that is none") from error
             elif kind == ERROR and message[1] == START:
+                if self._info is not None:
+                    raise ProtocolError("the engine's process says that it cannot start, and it has")
                 self.failed = (message[2], message[3])
 
     def _event(self, name: str, params: dict[str, Any]) -> None:

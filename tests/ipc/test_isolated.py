@@ -276,6 +276,29 @@ def test_a_child_that_talks_nonsense_is_replaced_and_no_frame_meets_an_exception
     assert engine.restarts >= 4
 
 
+def test_a_child_that_has_started_cannot_say_that_it_never_could(
+    tmp_path: Path, isolated: Callable[..., IsolatedEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Region, "make", lambda: None)
+    fake = tmp_path / "python3"
+    root = Path(__file__).resolve().parent.parent.parent
+    fake.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\nsys.path.insert(0, {str(root)!r})\n"
+        "from modkit.ipc.framing import encode\n"
+        "os.read(0, 4096)\n"
+        "info = {'name': 'x', 'context': 64, 'chat_template': None, 'bos': '', 'eos': ''}\n"
+        "os.write(1, encode([1, 1, {'protocol': 1}]) + encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])]))\n"
+        "os.write(1, encode([2, 1, 'ModelError', 'the model is a fake']))\n"
+        "time.sleep(60)\n"
+    )
+    fake.chmod(0o755)
+    engine = isolated(python=fake)
+    try:
+        wait_until(engine, lambda: engine.restarts >= 2)
+    except errors.EngineDied as error:
+        assert "it cannot start, and it has" in str(error)
+
+
 @linux
 def test_a_child_without_enough_memory_is_an_error_and_no_crash(isolated: Callable[..., IsolatedEngine]) -> None:
     engine = isolated(memory_limit=48 << 20)
