@@ -44,8 +44,7 @@ static bool is_hearsay(const mk_curve *c, int32_t i) {
     return c->hearsay[i] > 1.25 || c->hearsay[i] < 0.8;
 }
 
-/* Decodes for which what is known of a size holds. A single sample may be anything: what a size takes the first time is
- * often more. */
+/* Decodes for which what is known of a size holds. A single sample may be anything. */
 static uint32_t holds_for(const mk_curve *c, int32_t i) {
     return c->sure[i] == 0 ? MK_STALE / 4 : (uint32_t) MK_STALE << (c->sure[i] - 1);
 }
@@ -69,28 +68,32 @@ int32_t mk_curve_most(const mk_curve *c) {
 }
 
 /* Whatever else the machine does makes a decode slower, never faster: so a fast sample counts more than a
- * slow one. Half of what a size's estimate moved by is taken over by all others: a machine that has become
- * busy, or a conversation that has become long, makes all of them dearer. That is a guess: a size that it has moved
- * far is measured as if for the first time. */
+ * slow one, and the faster of the first two is it, for what a size takes the first time is often more. Else half of what
+ * a size's estimate moved by is taken over by all others: a machine that has become busy, or a conversation that has become
+ * long, makes all of them dearer. That is a guess: a size that it has moved far is measured as if for the first time. */
 void mk_curve_learn(mk_curve *c, int32_t n, double seconds) {
     int32_t at = knot(n < 1 ? 1 : n);
     double sample = n < 1 ? 0 : seconds * sizes[at] / n, old = c->seconds[at], moved;
-    bool late = c->decodes - c->seen[at] >= holds_for(c, at) / 2;
+    bool late = c->decodes - c->seen[at] >= holds_for(c, at) / 2, first = old <= 0 || is_hearsay(c, at), second;
     if (!(sample > 0)) {
         return;
     }
     c->seen[at] = ++c->decodes;
-    if (old <= 0 || sample > SURPRISE * old || old > SURPRISE * sample) {
+    c->hearsay[at] = 1;
+    second = !first && c->sure[at] == 0;
+    if (first) {
         c->sure[at] = 0;
+    } else if (second || old > SURPRISE * sample) {
+        c->sure[at] = 1;
+    } else if (sample > SURPRISE * old) { /* or something else ran meanwhile */
+        c->sure[at] -= c->sure[at] > 1;
     } else {
-        c->sure[at] += c->sure[at] == 0 || (late && c->sure[at] < MOST_SURE);
+        c->sure[at] += late && c->sure[at] < MOST_SURE;
     }
-    if (old <= 0 || is_hearsay(c, at)) {
+    if (first || (second && sample < old)) {
         c->seconds[at] = sample;
-        c->hearsay[at] = 1;
         return;
     }
-    c->hearsay[at] = 1;
     sample = sample > 4 * old ? 4 * old : sample;
     c->seconds[at] += (sample - old) * (sample < old ? 0.7 : 0.1);
     moved = sqrt(c->seconds[at] / old); /* a root, so that ups and downs of one size leave no trace in the others */

@@ -15,7 +15,7 @@ enum { MK_KNOTS = 52, MK_STALE = 600 /* decodes after which a price that was see
 typedef struct mk_curve {
     double seconds[MK_KNOTS]; /* of a decode of that size; 0: never seen */
     uint32_t seen[MK_KNOTS];  /* mk_curve.decodes when it was last measured */
-    uint8_t sure[MK_KNOTS];   /* how often in a row it was what had been thought, the first time not counted */
+    uint8_t sure[MK_KNOTS];   /* 0: seen once; 1: oftener; and the more, the oftener it was as expected */
     double hearsay[MK_KNOTS]; /* what the other sizes have multiplied it by since */
     uint32_t decodes;
 } mk_curve;

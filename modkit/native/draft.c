@@ -13,6 +13,7 @@
  * of it. So one quotation that broke off does not end all drafts, and replies that do not quote cannot begin them. */
 #include "engine.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -96,7 +97,7 @@ void mk_draft_watch(mk_engine *e, mk_slot *slot, int32_t length, double seconds)
 
 /* The token just said would have come true, or not: what the whole draft would have brought is booked at its end. */
 static void watch(mk_engine *e, mk_slot *slot, bool right) {
-    double most = MOST_WATCHED * e->draft_plain, account = e->draft_account;
+    double most = MOST_WATCHED * e->draft_plain, account = e->draft_account, gained;
     mk_watch *w = &slot->watch;
     if (w->length == 0 || slot->match == 0) { /* or nothing was looked for this time: a prompt was read beside it */
         w->length = 0;
@@ -106,12 +107,8 @@ static void watch(mk_engine *e, mk_slot *slot, bool right) {
     if (right && w->right < w->length) {
         return;
     }
-    account += (w->right + 1) / w->rate - w->seconds;
-    if (account > e->draft_account) {
-        e->draft_account = account < most ? account : most > e->draft_account ? most : e->draft_account;
-    } else {
-        e->draft_account = account > -most ? account : -most < e->draft_account ? -most : e->draft_account;
-    }
+    gained = (w->right + 1) / w->rate - w->seconds;
+    e->draft_account = gained > 0 ? fmin(account + gained, fmax(account, most)) : fmax(account + gained, fmin(account, -most));
     w->length = 0;
 }
 

@@ -336,7 +336,10 @@ static void a_price_is_asked_for_the_less_the_surer_it_is(void) {
     }
     CHECK(often == 8 * MK_STALE);
     mk_curve_learn(&c, 4, 0.02);
-    CHECK(known_for(&c, 4) == once); /* it has changed: nothing is sure */
+    CHECK(known_for(&c, 4) == twice); /* it has changed: nothing is sure */
+    mk_curve_learn(&c, 5, 0.06);
+    mk_curve_learn(&c, 5, 0.03); /* the first time there was something else; that is nothing to do with other sizes */
+    CHECK(mk_curve_at(&c, 5) == 0.03 && mk_curve_at(&c, 1) == 0.01);
 }
 
 /* The machine turns out other than at the load: the choice follows. */
