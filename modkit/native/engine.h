@@ -152,9 +152,10 @@ typedef struct mk_embedder {
     double seconds_per_token;
 } mk_embedder;
 
-/* A group of neighbours who speak, slots[low .. low + size), and how many decodes in a row it may have, the last one counted. */
+/* A group of neighbours who speak, slots[low .. low + size), and for how many seconds more it may go on before another. */
 typedef struct mk_again {
-    int32_t low, size, times;
+    int32_t low, size;
+    double seconds;
 } mk_again;
 
 /* What the batch under way is expected to show about costs. */

@@ -9,11 +9,11 @@
 enum {
     LEAD = 2,       /* tokens that a stream may be ahead of the least served and still count in full */
     FRESH = 4,      /* what the first token of a stream counts */
-    MOST_AGAIN = 4, /* decodes of one group in a row */
+    MOST_AGAIN = 6, /* decodes of one group in a row */
 };
 
-/* Where one group goes several times in a row: seconds of that, and in which all have had their turn. */
-static const double MOST_TURN = 0.05, MOST_ROUND = 0.2;
+/* Where each group goes several times in a row: seconds in which one is silent meanwhile. */
+static const double MOST_SILENCE = 0.15;
 
 /* The further somebody is ahead of the others, the less he counts, but never nothing: where a larger batch is
  * free, nobody waits. */
@@ -153,8 +153,8 @@ static bool take_overdue(mk_choice *c) {
 /* Another group than the last makes llama.cpp build its graph anew, which a short decode feels (3 in a hundred). So where a
  * round of all is short, each group goes a few times before the next: that of the last decode, if it may and is there. */
 static bool go_again(mk_engine *e, mk_choice *c) {
-    e->again.times -= e->again.times > 0;
-    for (int32_t from = 0; e->again.times > 0 && from + e->again.size <= c->n; from++) {
+    bool may = e->again.size > 0 && e->again.size <= c->n && e->again.seconds >= 0.5 * c->cost[e->again.size];
+    for (int32_t from = 0; may && from + e->again.size <= c->n; from++) {
         int32_t to = from + e->again.size - 1;
         if (c->slots[from]->seq == e->again.low && c->slots[to]->seq == e->again.low + to - from) {
             c->from = from;
@@ -163,24 +163,25 @@ static bool go_again(mk_engine *e, mk_choice *c) {
             return true;
         }
     }
-    e->again.times = 0;
+    e->again.seconds = 0;
     return false;
 }
 
 static void may_go_again(mk_engine *e, const mk_choice *c) {
     double weight = mk_weight(c->slots[0]);
-    double times = c->round > 0 && c->size < c->n ? fmin(MOST_ROUND / c->round, MOST_TURN / c->cost[c->size]) : 1;
+    double cost = c->cost[c->size], silent = fmax(cost, c->round - cost); /* the others, or these */
+    double times = c->round > 0 && c->size < c->n ? fmin(MOST_SILENCE / silent, MOST_AGAIN) : 1;
     for (int32_t i = 0; i < c->n; i++) {
         times = mk_weight(c->slots[i]) != weight || mk_is_fresh(c->slots[i]) ? 1 : times;
     }
-    e->again = (mk_again){c->slots[c->from]->seq, c->size, times < MOST_AGAIN ? (int32_t) times : MOST_AGAIN};
+    e->again = (mk_again){c->slots[c->from]->seq, c->size, fmax(1, floor(times)) * cost};
 }
 
 void mk_group_choose(mk_engine *e, mk_choice *c) {
     int32_t low, high;
     double least = e->served;
     if (take_overdue(c)) {
-        e->again.times = 0;
+        e->again.seconds = 0;
         return;
     }
     if (e->config.unified) {

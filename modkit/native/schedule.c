@@ -265,7 +265,7 @@ void mk_batch_fill(mk_engine *e) {
             who.reading++;
         }
     }
-    e->again.times = who.reading > 0 ? 0 : e->again.times;
+    e->again.seconds = who.reading > 0 ? 0 : e->again.seconds;
     c.n = stand_back(e, &c, &who) ? 0 : c.n;
     if (c.n > 0) {
         mk_group_choose(e, &c);
@@ -304,6 +304,7 @@ void mk_learn(mk_engine *e, double seconds, double wall) {
         e->crowd += 0.05 * (now - e->crowd);
     }
     e->credit += e->credit < 0.5 ? 0.01 * seconds : 0;
+    e->again.seconds -= seconds;
     if (e->draft_account < 2 * mk_curve_at(&e->speaking_cost, 1)) {
         e->draft_account += 0.005 * seconds;
     }
