@@ -75,6 +75,7 @@ static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t
             for (int32_t to = from; to <= high && n[to] >= k; to++) {
                 int32_t size = to - from + 1, total = size * (k + 1);
                 double seconds;
+                drafts d;
                 if (total > outputs || total > known) {
                     break;
                 }
@@ -84,13 +85,14 @@ static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t
                 if (to < c->first) {
                     continue;
                 }
+                d = (drafts){from, size, k, seconds, hoped / seconds};
                 if (worth / seconds > wished) {
                     wished = worth / seconds;
-                    *wish = (drafts){from, size, k, seconds, hoped / seconds};
+                    *wish = d;
                 }
                 if (worth / seconds > wanted && astray * (seconds - size / e->forecast.rate) <= e->draft_account) {
                     wanted = worth / seconds;
-                    best = (drafts){from, size, k, seconds, hoped / seconds};
+                    best = d;
                 }
             }
         }

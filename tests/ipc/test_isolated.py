@@ -234,6 +234,23 @@ def test_a_child_that_never_comes_up_is_given_up_with_its_last_words(
     assert isinstance(stream.error, errors.EngineDied)
 
 
+def fake_child(folder: Path, program: str) -> Path:
+    """A Python that runs this instead of the engine's child, once it has been asked to start and has said hello."""
+    fake = folder / "python3"
+    root = Path(__file__).resolve().parent.parent.parent
+    fake.write_text(
+        f"#!{sys.executable}\nimport os, random, sys, time\nsys.path.insert(0, {str(root)!r})\n"
+        "from modkit.ipc.framing import encode\nfrom modkit.ipc.shared import Outlet, Region\n"
+        "from tests.ipc.fuzz import event_body, frame\n"
+        "os.read(0, 4096)\n"
+        "os.write(1, encode([1, 1, {'protocol': 1}]))\n"
+        "info = {'name': 'x', 'context': 64, 'chat_template': None, 'bos': '', 'eos': ''}\n"
+        "started = encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])])\n" + program
+    )
+    fake.chmod(0o755)
+    return fake
+
+
 @pytest.mark.parametrize("way", ["memory", "pipe"])
 def test_a_child_that_talks_nonsense_is_replaced_and_no_frame_meets_an_exception(
     way: str, tmp_path: Path, isolated: Callable[..., IsolatedEngine], monkeypatch: pytest.MonkeyPatch
@@ -242,24 +259,16 @@ def test_a_child_that_talks_nonsense_is_replaced_and_no_frame_meets_an_exception
         monkeypatch.setattr(Region, "make", lambda: None)
     elif not ORDERED:
         pytest.skip("this processor does not keep the order of stores")
-    fake = tmp_path / "python3"
-    root = Path(__file__).resolve().parent.parent.parent
-    fake.write_text(
-        f"#!{sys.executable}\nimport os, random, sys\nsys.path.insert(0, {str(root)!r})\n"
-        "from modkit.ipc.framing import encode\nfrom modkit.ipc.shared import Outlet, Region\n"
-        "from tests.ipc.fuzz import event_body, frame\n"
-        "os.read(0, 4096)\n"
-        "os.write(1, encode([1, 1, {'protocol': 1}]))\n"
+    fake = fake_child(
+        tmp_path,
         f"say = Outlet(None, Region.open(sys.argv[-1])).write if {way == 'memory'} else lambda b: os.write(1, b)\n"
-        "info = {'name': 'x', 'context': 64, 'chat_template': None, 'bos': '', 'eos': ''}\n"
         "chance = random.Random(os.getpid())\n"
         "if chance.random() < 0.7:\n"
-        "    say(encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])]))\n"
+        "    say(started)\n"
         "for _ in range(300):\n"
         "    while (inside := event_body(chance)).startswith(bytes([0x94, 2, 1])): pass\n"  # a refusal is sense
-        "    say(frame(chance, inside)[0])\n"
+        "    say(frame(chance, inside)[0])\n",
     )
-    fake.chmod(0o755)
     engine = isolated(python=fake)
     deadline = time.monotonic() + 6
     ends = 0
@@ -280,19 +289,8 @@ def test_a_child_that_has_started_cannot_say_that_it_never_could(
     tmp_path: Path, isolated: Callable[..., IsolatedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Region, "make", lambda: None)
-    fake = tmp_path / "python3"
-    root = Path(__file__).resolve().parent.parent.parent
-    fake.write_text(
-        f"#!{sys.executable}\nimport os, sys, time\nsys.path.insert(0, {str(root)!r})\n"
-        "from modkit.ipc.framing import encode\n"
-        "os.read(0, 4096)\n"
-        "info = {'name': 'x', 'context': 64, 'chat_template': None, 'bos': '', 'eos': ''}\n"
-        "os.write(1, encode([1, 1, {'protocol': 1}]) + encode([3, 'info', info]) + encode([4, bytes([146, 0, 1])]))\n"
-        "os.write(1, encode([2, 1, 'ModelError', 'the model is a fake']))\n"
-        "time.sleep(60)\n"
-    )
-    fake.chmod(0o755)
-    engine = isolated(python=fake)
+    refusal = "os.write(1, started + encode([2, 1, 'ModelError', 'the model is a fake']))\ntime.sleep(60)\n"
+    engine = isolated(python=fake_child(tmp_path, refusal))
     try:
         wait_until(engine, lambda: engine.restarts >= 2)
     except errors.EngineDied as error:
