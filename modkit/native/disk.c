@@ -40,17 +40,21 @@ struct mk_disk {
 
 /* ---- bytes with several owners ---- */
 
-mk_bytes *mk_bytes_new(size_t size) {
-    mk_bytes *bytes = size < SIZE_MAX / 2 ? malloc(sizeof *bytes + size) : NULL;
+mk_bytes *mk_bytes_new(size_t room) {
+    mk_bytes *bytes = room < SIZE_MAX / 2 ? malloc(sizeof *bytes + room) : NULL;
     if (bytes != NULL) {
         atomic_init(&bytes->owners, 1);
-        bytes->size = size;
+        bytes->size = bytes->room = room;
     }
     return bytes;
 }
 
+bool mk_bytes_let_go(mk_bytes *bytes) {
+    return atomic_fetch_sub(&bytes->owners, 1) == 1;
+}
+
 void mk_bytes_drop(mk_bytes *bytes) {
-    if (bytes != NULL && atomic_fetch_sub(&bytes->owners, 1) == 1) {
+    if (bytes != NULL && mk_bytes_let_go(bytes)) {
         free(bytes);
     }
 }

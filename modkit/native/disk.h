@@ -18,11 +18,12 @@
 /* llama.cpp's bytes of one state. Shared by the store and a write under way: the last to let go frees it. */
 typedef struct mk_bytes {
     _Atomic int32_t owners;
-    size_t size;
+    size_t size, room;
     uint8_t data[];
 } mk_bytes;
-mk_bytes *mk_bytes_new(size_t size); /* owned once; NULL when memory is out */
+mk_bytes *mk_bytes_new(size_t room); /* full, and owned once; NULL when memory is out */
 void mk_bytes_drop(mk_bytes *bytes); /* NULL is fine */
+bool mk_bytes_let_go(mk_bytes *bytes); /* true to the last owner: nobody has it now, and it is not freed */
 
 struct mk_saved;
 typedef struct mk_disk mk_disk;

@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum {
-    LEAST_MATCH = 2, /* one token alone is watched, but nothing is drafted for it */
+    LEAST_QUOTED = 2, /* a match of fewer tokens that comes true is no quotation yet */
     MOST_MATCH = 16,
     MOST_SEEN = 30,  /* tokens that a trust remembers */
     ASTRAY_AFTER = 3, /* misses in a row, and the reply is taken for one that does not quote, until a hit */
@@ -32,8 +32,9 @@ enum { QUOTING, EARLY, ASTRAY, LINE_ENDS };
 
 static const struct {
     int32_t from; /* this length of a match on */
-    double trust;
-} levels[MK_TRUSTS] = {{1, 0.25}, {2, 0.45}, {3, 0.6}, {4, 0.7}, {5, 0.8}, {7, 0.85}, {10, 0.9}, {MOST_MATCH, 0.95}};
+    double early, quoting;
+} levels[MK_TRUSTS] = {{1, 0.25, 0.5}, {2, 0.45, 0.65}, {3, 0.6, 0.75},  {4, 0.7, 0.8},
+                       {5, 0.8, 0.85}, {7, 0.85, 0.9},  {10, 0.9, 0.93}, {MOST_MATCH, 0.95, 0.97}};
 
 /* The longest place, the latest among equals, where the last tokens stood before; 0 when there is none. */
 static int32_t find_match(const int32_t *tokens, int32_t n, int32_t *behind) {
@@ -75,8 +76,9 @@ static void begin(mk_engine *e) {
     e->drafted = true;
     e->draft_account = MOST_CARRIED * e->forecast.plain;
     for (int i = 0; i < MK_TRUSTS; i++) {
-        e->trust[QUOTING][i].share = e->trust[EARLY][i].share = levels[i].trust;
-        e->trust[ASTRAY][i].share = levels[i].trust / 2;
+        e->trust[QUOTING][i].share = levels[i].quoting;
+        e->trust[EARLY][i].share = levels[i].early;
+        e->trust[ASTRAY][i].share = levels[i].early / 2;
     }
     e->trust[LINE_ENDS][0].share = 0.4;
 }
@@ -151,7 +153,7 @@ int32_t mk_draft_find(mk_engine *e, mk_slot *slot, int32_t room) {
         int32_t from = behind + i;
         slot->draft[i] = from < n ? slot->tokens[from] : slot->draft[from - n]; /* a circle goes on as it went */
     }
-    return slot->match < LEAST_MATCH ? 0 : room;
+    return room;
 }
 
 /* hopes[k], k up to n: how many tokens are said, the next one and as many of k drafted as come true. Each that does
@@ -219,7 +221,7 @@ static bool say_one(mk_engine *e, mk_slot *slot, const mk_job *job, int32_t i) {
         watch(e, slot, right);
     }
     slot->misses = misses;
-    slot->quotes = quotes || (trust != NULL && right && slot->match >= LEAST_MATCH);
+    slot->quotes = quotes || (trust != NULL && right && slot->match + i >= LEAST_QUOTED);
     return right;
 }
 

@@ -128,6 +128,7 @@ typedef struct mk_store {
     uint64_t used, disk_used; /* bytes; `used` with tokens */
     const mk_saved *in_use;   /* stays whatever the budget says */
     bool disk_failed;         /* a write failed: no more of them */
+    mk_bytes *spare;          /* nobody's, for the next state; NULL when there is none */
 } mk_store;
 
 /* Who reads `holders`: both sides. Everything else is the worker's until the request has ended, then the host's. */
@@ -367,7 +368,8 @@ bool mk_slot_make_room(mk_engine *e, mk_slot *slot);
 mk_slot *mk_seat(mk_engine *e, mk_slot *slot);
 
 /* store.c: sequences that have no slot */
-mk_bytes *mk_state_of(const mk_engine *e, const mk_slot *slot, uint64_t most);
+mk_bytes *mk_state_of(mk_engine *e, const mk_slot *slot, uint64_t most);
+void mk_state_drop(mk_engine *e, mk_bytes *bytes); /* NULL is fine */
 void mk_store_save(mk_engine *e, mk_slot *slot, bool persona);
 mk_saved *mk_store_find(mk_engine *e, const int32_t *tokens, int32_t n, int32_t *usable);
 bool mk_store_has(const mk_engine *e, const int32_t *tokens, int32_t n, bool exactly);

@@ -2,7 +2,12 @@
  * part of the waiting prefill (prefill.c); and what it cost. Runs on the worker thread alone, allocates nothing. */
 #include "schedule.h"
 
+#include <math.h>
+
 enum { MOST_AHEAD = 6 /* tokens that a stream may be told it is ahead of the least served */ };
+
+/* So much more a draft has to promise than the group without. */
+static const double BETTER = 1.06;
 
 /* On a CPU a decode costs what it computes, however long others keep it waiting: a busy machine would drown the
  * differences between batch sizes in noise. */
@@ -59,11 +64,21 @@ typedef struct drafts {
     double seconds, rate;       /* by the curve; tokens a second that may be hoped for */
 } drafts;
 
+/* What a token takes where somebody goes alone, with as long a draft as is best for him. That is what it is worth to him that
+ * one comes true: who has much at hand gains nothing where a neighbour who has little takes him along. */
+static double seconds_alone(const mk_engine *e, int32_t n, const double *hopes) {
+    double least = 1 / e->forecast.rate;
+    for (int32_t k = 1; k <= n && k < 2 * mk_curve_most(&e->speaking_cost); k++) {
+        least = fmin(least, mk_curve_at(&e->speaking_cost, k + 1) / hopes[k]);
+    }
+    return least;
+}
+
 /* The best such, if it is worth more a second than `wanted`. What it would lose if nothing came true has to be there, by how
  * likely that is: where a batch of four costs three single ones, a sure quotation could not be paid for in advance. `wish`:
  * the best whether that is there or not. */
 static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t high, const int32_t *n,
-                          double (*hopes)[MK_MAX_DRAFT + 1], double wanted, drafts *wish) {
+                          double (*hopes)[MK_MAX_DRAFT + 1], const double *worth, double wanted, drafts *wish) {
     int32_t outputs = (int32_t) e->config.slots > MK_MAX_DRAFT ? (int32_t) e->config.slots : MK_MAX_DRAFT + 1;
     int32_t known = 2 * mk_curve_most(&e->speaking_cost);
     drafts best = {0, 0, 0, 0, 0};
@@ -71,7 +86,7 @@ static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t
     double astray = n[c->first] > 0 ? 2 - hopes[c->first][1] : 1; /* that not even the next token comes true */
     for (int32_t k = 1; k <= n[c->first]; k++) {
         for (int32_t from = c->first; from >= low && n[from] >= k; from--) {
-            double worth = 0, hoped = 0;
+            double sum = 0, hoped = 0;
             for (int32_t to = from; to <= high && n[to] >= k; to++) {
                 int32_t size = to - from + 1, total = size * (k + 1);
                 double seconds;
@@ -80,18 +95,18 @@ static drafts best_drafts(mk_engine *e, const mk_choice *c, int32_t low, int32_t
                     break;
                 }
                 seconds = mk_curve_at(&e->speaking_cost, total);
-                worth += c->worth[to] * hopes[to][k];
+                sum += worth[to] * hopes[to][k];
                 hoped += hopes[to][k];
                 if (to < c->first) {
                     continue;
                 }
                 d = (drafts){from, size, k, seconds, hoped / seconds};
-                if (worth / seconds > wished) {
-                    wished = worth / seconds;
+                if (sum / seconds > wished) {
+                    wished = sum / seconds;
                     *wish = d;
                 }
-                if (worth / seconds > wanted && astray * (seconds - size / e->forecast.rate) <= e->draft_account) {
-                    wanted = worth / seconds;
+                if (sum / seconds > wanted && astray * (seconds - size / e->forecast.rate) <= e->draft_account) {
+                    wanted = sum / seconds;
                     best = d;
                 }
             }
@@ -112,7 +127,7 @@ static void take_drafts(mk_engine *e, mk_choice *c, drafts d) {
 /* Instead of these, what a draft model says behind the next token of the one whose turn it is, if that promises more. */
 static drafts or_guesses(mk_engine *e, mk_choice *c, drafts d, int32_t room) {
     mk_slot *slot = c->slots[c->first];
-    double wanted = d.rate > 1.06 * e->forecast.rate ? d.rate : 1.06 * e->forecast.rate;
+    double wanted = fmax(d.rate, BETTER * e->forecast.rate);
     slot->n_draft = d.length;
     e->forecast.drafting = mk_guess(e, slot, room, wanted);
     if (e->forecast.drafting > 0) { /* what was at hand is overwritten */
@@ -125,7 +140,7 @@ static drafts or_guesses(mk_engine *e, mk_choice *c, drafts d, int32_t room) {
  * without, that is done instead. */
 static void consider_drafts(mk_engine *e, mk_choice *c) {
     int32_t low, high, room = 0, n[MK_MAX_SLOTS];
-    double hopes[MK_MAX_SLOTS][MK_MAX_DRAFT + 1], worth = 0;
+    double hopes[MK_MAX_SLOTS][MK_MAX_DRAFT + 1], worth[MK_MAX_SLOTS], plain = 0;
     drafts d, wish = {0, 0, 0, 0, 0};
     if (e->config.draft == 0 || c->first < 0 || (c->cost[1] <= 0 && e->config.draft >= 0) || e->forecast.exploring) {
         return;
@@ -139,14 +154,15 @@ static void consider_drafts(mk_engine *e, mk_choice *c) {
         room = i == c->first ? most : room;
         n[i] = mk_draft_find(e, c->slots[i], most);
         mk_draft_hope(e, c->slots[i], n[i], hopes[i]);
+        worth[i] = c->worth[i] * seconds_alone(e, n[i], hopes[i]);
     }
     for (int32_t i = c->from; i < c->from + c->size; i++) {
-        worth += c->worth[i];
+        plain += worth[i];
     }
     if (e->config.draft < 0) {
         d = (drafts){c->first, 1, n[c->first], mk_curve_at(&e->speaking_cost, n[c->first] + 1), 1};
     } else {
-        d = best_drafts(e, c, low, high, n, hopes, 1.06 * worth / c->cost[c->size], &wish);
+        d = best_drafts(e, c, low, high, n, hopes, worth, BETTER * plain / c->cost[c->size], &wish);
         if (d.length == 0 && wish.length > 0) {
             mk_draft_watch(e, c->slots[c->first], wish.length, wish.seconds / wish.size);
         }

@@ -48,7 +48,7 @@ static void lay_down(mk_engine *e, mk_slot *slot, mk_bytes *bytes) {
         e->table.llama_memory_seq_rm(e->memory, slot->seq, -1, -1);
         slot->n_done = 0;
     }
-    mk_bytes_drop(bytes);
+    mk_state_drop(e, bytes);
 }
 
 static size_t size_of(const mk_engine *e, const mk_slot *slot) {
@@ -71,8 +71,8 @@ static bool change(mk_engine *e, mk_slot *a, mk_slot *b, size_t size) {
     mk_bytes *of_a = a->n_done > 0 ? mk_state_of(e, a, size) : NULL, *of_b = b->n_done > 0 ? mk_state_of(e, b, size) : NULL;
     mk_slot was = *a;
     if ((a->n_done > 0 && of_a == NULL) || (b->n_done > 0 && of_b == NULL)) {
-        mk_bytes_drop(of_a);
-        mk_bytes_drop(of_b);
+        mk_state_drop(e, of_a);
+        mk_state_drop(e, of_b);
         return false;
     }
     hand_over(a, b);

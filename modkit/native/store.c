@@ -10,6 +10,8 @@
 
 /* Below this a prefill costs less than the copy and its keeping. */
 enum { LEAST_TOKENS = 16, LEAST_FETCH = 64 };
+/* Bytes of a state whose memory is used again for the next. */
+enum { LEAST_SPARE = 1 << 20, MOST_SPARE = 128 << 20 };
 
 int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b) {
     int32_t i = 0;
@@ -19,15 +21,41 @@ int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b) 
     return i;
 }
 
+/* ---- memory ---- */
+
+/* One comes as another goes, and to be given new memory by the system costs up to fifty times what copying the state into
+ * it does. So the memory of the last that went is kept for the next of about its size; which is mostly a little longer. */
+static mk_bytes *new_bytes(mk_engine *e, size_t size) {
+    mk_bytes *spare = e->store.spare;
+    if (spare != NULL && spare->room >= size && spare->room / 2 <= size) {
+        e->store.spare = NULL;
+        atomic_init(&spare->owners, 1);
+        return spare;
+    }
+    return mk_bytes_new(size + (size >= LEAST_SPARE ? size / 8 : 0));
+}
+
+void mk_state_drop(mk_engine *e, mk_bytes *bytes) {
+    if (bytes == NULL || !mk_bytes_let_go(bytes)) {
+        return;
+    }
+    if (bytes->room >= LEAST_SPARE && bytes->room <= MOST_SPARE) {
+        mk_bytes *other = e->store.spare;
+        e->store.spare = bytes;
+        bytes = other;
+    }
+    free(bytes);
+}
+
 /* ---- the list ---- */
 
 static uint64_t weight(const mk_saved *saved) {
-    return (saved->bytes != NULL ? saved->size : 0) + (uint64_t) saved->n * sizeof *saved->tokens + sizeof *saved;
+    return (saved->bytes != NULL ? saved->bytes->room : 0) + (uint64_t) saved->n * sizeof *saved->tokens + sizeof *saved;
 }
 
 /* The disk thread reads tokens, name and size of what is ordered: that waits for the answer. */
-static void free_when_answered(mk_saved *saved) {
-    mk_bytes_drop(saved->bytes);
+static void free_when_answered(mk_engine *e, mk_saved *saved) {
+    mk_state_drop(e, saved->bytes);
     saved->bytes = NULL;
     saved->gone = true;
     if (saved->orders == 0) {
@@ -55,7 +83,7 @@ static void put_in_front(mk_engine *e, mk_saved *saved) {
 
 static void set_bytes(mk_engine *e, mk_saved *saved, mk_bytes *bytes) {
     e->store.used -= weight(saved);
-    mk_bytes_drop(saved->bytes);
+    mk_state_drop(e, saved->bytes);
     saved->bytes = bytes;
     e->store.used += weight(saved);
 }
@@ -82,7 +110,7 @@ static void off_disk(mk_engine *e, mk_saved *saved) {
 static void forget(mk_engine *e, mk_saved *saved) {
     off_disk(e, saved);
     take_out(e, saved);
-    free_when_answered(saved);
+    free_when_answered(e, saved);
 }
 
 /* Orders it to be written, unless it is; false when it cannot be. */
@@ -132,6 +160,10 @@ static void shrink(mk_engine *e) {
             forget(e, saved);
         }
     }
+    if (e->store.spare != NULL && e->store.used + e->store.spare->room > e->config.cache_bytes) {
+        free(e->store.spare);
+        e->store.spare = NULL;
+    }
 }
 
 void mk_store_free(mk_engine *e) {
@@ -144,8 +176,9 @@ void mk_store_free(mk_engine *e) {
     }
     for (mk_saved *saved = e->store.newest, *next; saved != NULL; saved = next) {
         next = saved->older;
-        free_when_answered(saved);
+        free_when_answered(e, saved);
     }
+    free(e->store.spare);
     memset(&e->store, 0, sizeof e->store);
 }
 
@@ -233,10 +266,10 @@ void mk_store_answers(mk_engine *e) {
         saved->reading = saved->reading && o.kind != MK_DISK_READ;
         e->store.disk_failed = e->store.disk_failed || (o.kind == MK_DISK_WRITE && o.error[0] != '\0');
         if (saved->gone) {
-            mk_bytes_drop(o.bytes);
-            free_when_answered(saved);
+            mk_state_drop(e, o.bytes);
+            free_when_answered(e, saved);
         } else if (o.error[0] != '\0') { /* not on disk after all, or not to be trusted */
-            mk_bytes_drop(o.bytes);
+            mk_state_drop(e, o.bytes);
             e->store.disk_used -= saved->on_disk ? saved->size : 0;
             saved->on_disk = false;
             if (saved->bytes == NULL) {
@@ -248,7 +281,7 @@ void mk_store_answers(mk_engine *e) {
             put_in_front(e, saved);
             shrink(e);
         } else {
-            mk_bytes_drop(o.bytes);
+            mk_state_drop(e, o.bytes);
         }
     }
 }
@@ -284,12 +317,12 @@ static mk_saved *saved_new(const mk_engine *e, int32_t *tokens, int32_t n, uint6
 }
 
 /* The state of the slot's sequence; NULL when it has none, or more than `most` bytes, or memory is out. */
-mk_bytes *mk_state_of(const mk_engine *e, const mk_slot *slot, uint64_t most) {
+mk_bytes *mk_state_of(mk_engine *e, const mk_slot *slot, uint64_t most) {
     size_t size = e->table.llama_state_seq_get_size(e->context, slot->seq);
-    mk_bytes *bytes = size == 0 || size > most ? NULL : mk_bytes_new(size);
+    mk_bytes *bytes = size == 0 || size > most ? NULL : new_bytes(e, size);
     size_t got = bytes == NULL ? 0 : e->table.llama_state_seq_get_data(e->context, bytes->data, size, slot->seq);
     if (got == 0 || got > size) {
-        mk_bytes_drop(bytes);
+        mk_state_drop(e, bytes);
         return NULL;
     }
     bytes->size = got;
@@ -316,13 +349,13 @@ void mk_store_save(mk_engine *e, mk_slot *slot, bool persona) {
     bytes = mk_state_of(e, slot, e->config.cache_bytes);
     tokens = bytes == NULL ? NULL : malloc((size_t) slot->n_done * sizeof *tokens);
     if (tokens == NULL) {
-        mk_bytes_drop(bytes);
+        mk_state_drop(e, bytes);
         return;
     }
     memcpy(tokens, slot->tokens, (size_t) slot->n_done * sizeof *tokens);
     saved = saved_new(e, tokens, slot->n_done, bytes->size, persona);
     if (saved == NULL) {
-        mk_bytes_drop(bytes);
+        mk_state_drop(e, bytes);
         return;
     }
     saved->bytes = bytes;

@@ -584,31 +584,42 @@ static void a_draft_ends_where_quoted_lines_do(void) {
 }
 
 /* Lines in letters thrown by dice, said again from the first on: a quotation each. Of each `every`-th, half stands once more
- * behind it and goes on otherwise there, so that its quotation breaks off in the middle. Returns seconds of the replies. */
-static double seconds_of_quotations(const double *milliseconds, int every, int draft) {
-    double seconds = 0;
-    open_with_drafts(milliseconds, 1, false, draft);
-    mk_engine_pause(h.engine, false);
-    for (uint64_t seed = 1; seed <= 8; seed++) {
-        uint64_t dice = seed;
-        ask *a = ask_new();
-        char line[32], other[32];
-        for (int i = 0; i < 18; i++) {
-            for (int k = 0; k < 30; k++) {
-                line[k] = (char) ('a' + random_below(&dice, 26));
-                other[k] = k < 15 ? line[k] : (char) ('a' + random_below(&dice, 26));
-            }
-            line[30] = other[30] = '\n';
-            line[31] = other[31] = '\0';
-            ask_text(a, line);
-            if (i % every == 0) {
-                ask_text(a, other);
-            }
+ * behind it and goes on otherwise there, so that its quotation breaks off in the middle. */
+static ask *ask_for_quotations(uint64_t seed, int every, int max_tokens) {
+    uint64_t dice = seed;
+    ask *a = ask_new();
+    char line[32], other[32];
+    for (int i = 0; i < 18; i++) {
+        for (int k = 0; k < 30; k++) {
+            line[k] = (char) ('a' + random_below(&dice, 26));
+            other[k] = k < 15 ? line[k] : (char) ('a' + random_below(&dice, 26));
         }
-        ask_tokens(a, (int32_t[]){FAKE_ECHO}, 1);
-        a->max_tokens = 700;
-        host_until_ended(&h, host_submit(&h, a));
-        CHECK(host_heard(&h, seed)->tokens == 700);
+        line[30] = other[30] = '\n';
+        line[31] = other[31] = '\0';
+        ask_text(a, line);
+        if (i % every == 0) {
+            ask_text(a, other);
+        }
+    }
+    ask_tokens(a, (int32_t[]){FAKE_ECHO}, 1);
+    a->max_tokens = max_tokens;
+    return a;
+}
+
+/* Of such replies, at once or one after another: the seconds in which nobody's prompt was read. */
+static double seconds_of_quotations(const double *milliseconds, uint64_t seed, int n, bool together, int every, int draft) {
+    double seconds = 0;
+    open_with_drafts(milliseconds, together ? (uint32_t) n : 1, false, draft);
+    mk_engine_pause(h.engine, false);
+    for (int i = 0; i < n; i++) {
+        uint64_t id = host_submit(&h, ask_for_quotations(seed + (uint64_t) i, every, 700));
+        if (!together) {
+            host_until_ended(&h, id);
+        }
+    }
+    host_until_all_ended(&h);
+    for (int i = 1; i <= n; i++) {
+        CHECK(host_heard(&h, (uint64_t) i)->tokens == 700);
     }
     for (int i = 1; i < atomic_load(&n_history); i++) {
         seconds += history[i].alone ? history[i].at - history[i - 1].at : 0;
@@ -623,8 +634,25 @@ static void quotations_that_break_off_do_not_end_all_drafts(void) {
     static const double *const some[] = {q4_0, f16, epyc_q4_0, epyc_f16, epyc_q8_0};
     for (int t = 0; t < 5; t++) {
         for (int every = 1; every <= 3; every += 2) {
-            double without = seconds_of_quotations(some[t], every, 0);
-            CHECK(seconds_of_quotations(some[t], every, MK_MAX_DRAFT) < without / 1.4);
+            double without = seconds_of_quotations(some[t], 1, 8, false, every, 0);
+            CHECK(seconds_of_quotations(some[t], 1, 8, false, every, MK_MAX_DRAFT) < without / 1.4);
+        }
+    }
+}
+
+/* A batch of his own may serve one best, and a short draft beside his neighbour's worse than none. */
+static void who_quotes_loses_nothing_by_another_who_does(void) {
+    static const double *const some[] = {q4_0, q8_0, f16, epyc_q4_0, epyc_f16, epyc_q8_0};
+    for (int t = 0; t < 6; t++) {
+        for (int n = 2; n <= 4; n += 2) {
+            for (int every = 1; every <= 3; every += 2) {
+                double together = 0, in_turn = 0;
+                for (uint64_t seed = 1; seed <= 12; seed += 4) {
+                    together += seconds_of_quotations(some[t], seed, n, true, every, MK_MAX_DRAFT);
+                    in_turn += seconds_of_quotations(some[t], seed, n, false, every, MK_MAX_DRAFT);
+                }
+                CHECK(together < in_turn);
+            }
         }
     }
 }
@@ -1007,6 +1035,7 @@ int main(int argc, char **argv) {
     RUN(drafts_of_neighbours_are_computed_together);
     RUN(a_draft_ends_where_quoted_lines_do);
     RUN(quotations_that_break_off_do_not_end_all_drafts);
+    RUN(who_quotes_loses_nothing_by_another_who_does);
     RUN(drafts_change_nothing_of_what_is_said);
     RUN(nobody_is_faster_than_the_pace);
     RUN(prompts_are_read_about_as_fast_as_in_one_batch);
