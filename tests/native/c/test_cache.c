@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,6 +159,32 @@ static void a_state_that_is_refused_costs_a_prefill_and_no_more(void) {
     turn(&talks[1], "Yes.");
     CHECK(talks[1].cached > 0);
     host_close(&h);
+}
+
+/* Two in one slot: as one comes the other goes. What the system gives anew costs more than the copy. */
+static void a_state_takes_the_memory_of_the_last_that_went(void) {
+    enum { TOKENS = 209, WIDTH = 8000, TURNS = 20 };
+    long pages = (long) TOKENS * WIDTH * 4 / sysconf(_SC_PAGESIZE), before = 0;
+    struct rusage usage;
+    mk_config config = usual_config();
+    config.slots = 1;
+    config.cache_bytes = 64 << 20;
+    fake_options.state_width = WIDTH;
+    host_open_ready(&h, &config);
+    for (int round = 0; round < TURNS; round++) {
+        for (int i = 0; i < 2; i++) {
+            if (round == 0) {
+                begin(&talks[i], i, TOKENS - 9, i);
+            }
+            turn(&talks[i], "No.");
+            CHECK(round == 0 || talks[i].cached > TOKENS);
+        }
+        getrusage(RUSAGE_SELF, &usage);
+        before = round == 1 ? usage.ru_minflt : before;
+    }
+    CHECK(usage.ru_minflt - before < 2 * (TURNS - 2) * pages / 2);
+    host_close(&h);
+    fake_reset();
 }
 
 /* ---- one persona, many conversations ---- */
@@ -681,6 +708,7 @@ int main(int argc, char **argv) {
     RUN(without_a_budget_nothing_is_stored);
     RUN(a_prompt_that_will_not_go_on_is_not_stored);
     RUN(a_state_that_is_refused_costs_a_prefill_and_no_more);
+    RUN(a_state_takes_the_memory_of_the_last_that_went);
     RUN(a_persona_is_computed_once);
     RUN(a_persona_is_computed_once_for_all_who_come_together);
     RUN(a_persona_whose_first_speaker_is_cancelled_is_computed_by_the_next);
