@@ -18,10 +18,10 @@
 /* llama.cpp's bytes of one state. Shared by the store and a write under way: the last to let go frees it. */
 typedef struct mk_bytes {
     _Atomic int32_t owners;
-    size_t size, room;
+    size_t size, room; /* of the state; of `data` */
     uint8_t data[];
 } mk_bytes;
-mk_bytes *mk_bytes_new(size_t room); /* full, and owned once; NULL when memory is out */
+mk_bytes *mk_bytes_new(size_t room); /* owned once, its size as if full; NULL when memory is out */
 void mk_bytes_drop(mk_bytes *bytes); /* NULL is fine */
 bool mk_bytes_let_go(mk_bytes *bytes); /* true to the last owner: nobody has it now, and it is not freed */
 

@@ -24,7 +24,8 @@ int32_t mk_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b) 
 /* ---- memory ---- */
 
 /* One comes as another goes, and to be given new memory by the system costs up to fifty times what copying the state into
- * it does. So the memory of the last that went is kept for the next of about its size; which is mostly a little longer. */
+ * it does. So the memory of the last that went is kept, within the budget, for the next of about its size; which is mostly a
+ * little longer. */
 static mk_bytes *new_bytes(mk_engine *e, size_t size) {
     mk_bytes *spare = e->store.spare;
     if (spare != NULL && spare->room >= size && spare->room / 2 <= size) {
@@ -39,7 +40,7 @@ void mk_state_drop(mk_engine *e, mk_bytes *bytes) {
     if (bytes == NULL || !mk_bytes_let_go(bytes)) {
         return;
     }
-    if (bytes->room >= LEAST_SPARE && bytes->room <= MOST_SPARE) {
+    if (bytes->room >= LEAST_SPARE && bytes->room <= MOST_SPARE && e->store.used + bytes->room <= e->config.cache_bytes) {
         mk_bytes *other = e->store.spare;
         e->store.spare = bytes;
         bytes = other;
