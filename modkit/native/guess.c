@@ -17,7 +17,7 @@ enum {
     MOST_APART = 512,  /* tokens that the larger vocabulary may have more: rows added to make a round number */
     MOST_RENAMED = 64, /* and tokens that may be called otherwise: a fine-tune's marks. A wrong guess is only wrong */
     FIRST_SLICE = 16,  /* tokens that are read at once while nothing is known of their price */
-    TRY_AGAIN = 64,    /* tokens said without it, after which it is tried once more */
+    TRY_AGAIN = 64,    /* tokens said without it, after which it is tried once more, whatever else is at hand */
     TRIAL = 2,         /* tokens of such a draft */
     MOST_SEEN = 40,    /* guesses that a trust remembers */
 };
@@ -275,7 +275,7 @@ double mk_guess(mk_engine *e, mk_slot *slot, int32_t most, double wanted) {
     if (!always) {
         double hoped = wanted;
         planned = g->step > 0 ? best_length(e, g, NULL, 0, most, 0, &hoped) : 0;
-        if (planned == 0 && (slot->n_draft > 0 || (++g->since < TRY_AGAIN && g->step > 0))) {
+        if (planned == 0 && ++g->since < TRY_AGAIN && (slot->n_draft > 0 || g->step > 0)) {
             return 0;
         }
         planned = planned == 0 ? (most < TRIAL ? most : TRIAL) : planned;
