@@ -68,7 +68,8 @@ typedef struct drafts {
  * one comes true: who has much at hand gains nothing where a neighbour who has little takes him along. */
 static double seconds_alone(const mk_engine *e, int32_t n, const double *hopes) {
     double least = 1 / e->forecast.rate;
-    for (int32_t k = 1; k <= n && k < 2 * mk_curve_most(&e->speaking_cost); k++) {
+    int32_t longest = 2 * mk_curve_most(&e->speaking_cost) - 1;
+    for (int32_t k = 1; k <= n && k <= longest; k++) {
         least = fmin(least, mk_curve_at(&e->speaking_cost, k + 1) / hopes[k]);
     }
     return least;

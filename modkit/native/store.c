@@ -36,11 +36,15 @@ static mk_bytes *new_bytes(mk_engine *e, size_t size) {
     return mk_bytes_new(size + (size >= LEAST_SPARE ? size / 8 : 0));
 }
 
+static bool may_be_spare(const mk_engine *e, const mk_bytes *bytes) {
+    return bytes->room >= LEAST_SPARE && bytes->room <= MOST_SPARE && e->store.used + bytes->room <= e->config.cache_bytes;
+}
+
 void mk_state_drop(mk_engine *e, mk_bytes *bytes) {
     if (bytes == NULL || !mk_bytes_let_go(bytes)) {
         return;
     }
-    if (bytes->room >= LEAST_SPARE && bytes->room <= MOST_SPARE && e->store.used + bytes->room <= e->config.cache_bytes) {
+    if (may_be_spare(e, bytes)) {
         mk_bytes *other = e->store.spare;
         e->store.spare = bytes;
         bytes = other;
@@ -161,7 +165,7 @@ static void shrink(mk_engine *e) {
             forget(e, saved);
         }
     }
-    if (e->store.spare != NULL && e->store.used + e->store.spare->room > e->config.cache_bytes) {
+    if (e->store.spare != NULL && !may_be_spare(e, e->store.spare)) {
         free(e->store.spare);
         e->store.spare = NULL;
     }

@@ -164,6 +164,11 @@ static void a_state_that_is_refused_costs_a_prefill_and_no_more(void) {
 /* Two in one slot: as one comes the other goes. What the system gives anew costs more than the copy. */
 static void a_state_takes_the_memory_of_the_last_that_went(void) {
     enum { TOKENS = 209, WIDTH = 8000, TURNS = 20 };
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) /* they take pages of their own */
+    const bool pages_tell = false;
+#else
+    const bool pages_tell = true;
+#endif
     long pages = (long) TOKENS * WIDTH * 4 / sysconf(_SC_PAGESIZE), before = 0;
     struct rusage usage;
     mk_config config = usual_config();
@@ -182,10 +187,7 @@ static void a_state_takes_the_memory_of_the_last_that_went(void) {
         getrusage(RUSAGE_SELF, &usage);
         before = round == 1 ? usage.ru_minflt : before;
     }
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) /* they take pages of their own */
-    CHECK(usage.ru_minflt - before < (TURNS - 2) * pages); /* half of what 2 a turn would be */
-#endif
-    CHECK(pages > 0 && before > 0);
+    CHECK(!pages_tell || usage.ru_minflt - before < (TURNS - 2) * pages); /* half of what 2 a turn would be */
     host_close(&h);
     fake_reset();
 }
