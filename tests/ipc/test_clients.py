@@ -59,8 +59,8 @@ def command(sable: Path, *more: str) -> list[str]:
 
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-# Any word is as likely as her last one, so she goes on to the end: what she has to say by herself is said in 7 ms, and then
-# nothing is left to cancel, or to lose with the server.
+# Any word is as likely as her last one, so she goes on to the end: what she has to say by herself is said in 7 ms, and
+# then nothing is left to cancel, or to lose with the server.
 RAMBLING = {"max_tokens": 400, "temperature": 5, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 1}
 
 
